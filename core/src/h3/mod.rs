@@ -1,0 +1,1 @@
+//! WebTransport over HTTP/3.

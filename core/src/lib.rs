@@ -1,0 +1,7 @@
+//! The protocol core of Oxymoq, a Media over QUIC Transport (MoQT) relay: bytes and time in, bytes, events and
+//! deadlines out. It does no I/O, reads no clock, starts no thread and contains no `unsafe` code.
+#![forbid(unsafe_code)]
+
+pub mod h3;
+pub mod time;
+pub mod transport;
