@@ -2,6 +2,9 @@
 //! deadlines out. It does no I/O, reads no clock, starts no thread and contains no `unsafe` code.
 #![forbid(unsafe_code)]
 
+pub mod code;
+pub mod draft;
 pub mod h3;
 pub mod time;
 pub mod transport;
+pub mod wire;

@@ -1,0 +1,172 @@
+//! Registries of error codes. Names are those of the newest draft; [`crate::draft`] knows where numbers moved.
+
+use std::fmt;
+
+/// Makes an enum of the names in a registry, with a catch-all for numbers that are in none.
+macro_rules! registry {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+            /// A number that the negotiated draft does not know; to be treated like an internal error.
+            Unknown(u64),
+        }
+
+        impl $name {
+            /// Every name in the registry.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$variant => f.write_str($label),)*
+                    Self::Unknown(number) => write!(f, "unknown code {number:#x}"),
+                }
+            }
+        }
+    };
+}
+
+registry! {
+    /// Why a session ends (§ Termination).
+    SessionCode {
+        /// The session ends without an error.
+        NoError = "NO_ERROR",
+        /// An error of the implementation.
+        InternalError = "INTERNAL_ERROR",
+        /// The client may not establish a session.
+        Unauthorized = "UNAUTHORIZED",
+        /// The peer broke a rule that has no code of its own.
+        ProtocolViolation = "PROTOCOL_VIOLATION",
+        /// A request id of wrong parity, used twice, or out of sequence.
+        InvalidRequestId = "INVALID_REQUEST_ID",
+        /// A track alias that another live track uses.
+        DuplicateTrackAlias = "DUPLICATE_TRACK_ALIAS",
+        /// A key-value pair whose value is not what its type says.
+        KeyValueFormattingError = "KEY_VALUE_FORMATTING_ERROR",
+        /// More requests than allowed (drafts up to 16).
+        TooManyRequests = "TOO_MANY_REQUESTS",
+        /// A PATH that is not served, or not allowed here.
+        InvalidPath = "INVALID_PATH",
+        /// A PATH of bad syntax.
+        MalformedPath = "MALFORMED_PATH",
+        /// The peer did not leave in time after a GOAWAY.
+        GoAwayTimeout = "GOAWAY_TIMEOUT",
+        /// The peer did not answer a control message in time.
+        ControlMessageTimeout = "CONTROL_MESSAGE_TIMEOUT",
+        /// The peer did not send on a data stream in time.
+        DataStreamTimeout = "DATA_STREAM_TIMEOUT",
+        /// More tokens registered than the advertised cache holds.
+        AuthTokenCacheOverflow = "AUTH_TOKEN_CACHE_OVERFLOW",
+        /// A token alias registered twice.
+        DuplicateAuthTokenAlias = "DUPLICATE_AUTH_TOKEN_ALIAS",
+        /// No common version.
+        VersionNegotiationFailed = "VERSION_NEGOTIATION_FAILED",
+        /// A token that is not well-formed.
+        MalformedAuthToken = "MALFORMED_AUTH_TOKEN",
+        /// A token alias that was never registered.
+        UnknownAuthTokenAlias = "UNKNOWN_AUTH_TOKEN_ALIAS",
+        /// A token that is no longer valid.
+        ExpiredAuthToken = "EXPIRED_AUTH_TOKEN",
+        /// An AUTHORITY that is not served, or not allowed here.
+        InvalidAuthority = "INVALID_AUTHORITY",
+        /// An AUTHORITY of bad syntax.
+        MalformedAuthority = "MALFORMED_AUTHORITY",
+    }
+}
+
+registry! {
+    /// Why a request is refused (§ REQUEST_ERROR).
+    RequestCode {
+        /// An error of the implementation.
+        InternalError = "INTERNAL_ERROR",
+        /// The peer may not do that.
+        Unauthorized = "UNAUTHORIZED",
+        /// It took too long.
+        Timeout = "TIMEOUT",
+        /// This endpoint does not do that.
+        NotSupported = "NOT_SUPPORTED",
+        /// A token that is not well-formed or not valid.
+        MalformedAuthToken = "MALFORMED_AUTH_TOKEN",
+        /// A token that is no longer valid.
+        ExpiredAuthToken = "EXPIRED_AUTH_TOKEN",
+        /// This endpoint is leaving.
+        GoingAway = "GOING_AWAY",
+        /// This endpoint has too much to do.
+        ExcessiveLoad = "EXCESSIVE_LOAD",
+        /// No such track or namespace.
+        DoesNotExist = "DOES_NOT_EXIST",
+        /// The range cannot be satisfied.
+        InvalidRange = "INVALID_RANGE",
+        /// The track broke the rules.
+        MalformedTrack = "MALFORMED_TRACK",
+        /// The track is subscribed to already.
+        DuplicateSubscription = "DUPLICATE_SUBSCRIPTION",
+        /// The receiver does not want the track or namespace.
+        Uninterested = "UNINTERESTED",
+        /// The prefix overlaps another one of the same session.
+        PrefixOverlap = "PREFIX_OVERLAP",
+        /// More namespaces match than can be told.
+        NamespaceTooLarge = "NAMESPACE_TOO_LARGE",
+        /// The joining FETCH names no subscription.
+        InvalidJoiningRequestId = "INVALID_JOINING_REQUEST_ID",
+        /// The track needs a property that is not supported.
+        UnsupportedExtension = "UNSUPPORTED_EXTENSION",
+        /// It is served elsewhere.
+        Redirect = "REDIRECT",
+    }
+}
+
+registry! {
+    /// Why a publisher ended a subscription (§ PUBLISH_DONE).
+    DoneCode {
+        /// An error of the implementation.
+        InternalError = "INTERNAL_ERROR",
+        /// The subscriber may not have the track any more.
+        Unauthorized = "UNAUTHORIZED",
+        /// The track is over.
+        TrackEnded = "TRACK_ENDED",
+        /// The end of the subscription's range was reached.
+        SubscriptionEnded = "SUBSCRIPTION_ENDED",
+        /// The publisher is leaving.
+        GoingAway = "GOING_AWAY",
+        /// The subscription's time ran out.
+        Expired = "EXPIRED",
+        /// The subscriber is too slow.
+        TooFarBehind = "TOO_FAR_BEHIND",
+        /// An update of the subscription failed.
+        UpdateFailed = "UPDATE_FAILED",
+        /// The publisher has too much to do.
+        ExcessiveLoad = "EXCESSIVE_LOAD",
+        /// The track broke the rules.
+        MalformedTrack = "MALFORMED_TRACK",
+    }
+}
+
+registry! {
+    /// Why a stream is abandoned (§ Stream Reset Error Codes).
+    ResetCode {
+        /// An error of the implementation.
+        InternalError = "INTERNAL_ERROR",
+        /// The other side asked for it, or the request was withdrawn.
+        Cancelled = "CANCELLED",
+        /// A delivery timeout passed.
+        DeliveryTimeout = "DELIVERY_TIMEOUT",
+        /// The session is over.
+        SessionClosed = "SESSION_CLOSED",
+        /// This endpoint is leaving.
+        GoingAway = "GOING_AWAY",
+        /// The subscriber is too slow.
+        TooFarBehind = "TOO_FAR_BEHIND",
+        /// It cannot be known whether an object exists.
+        UnknownObjectStatus = "UNKNOWN_OBJECT_STATUS",
+        /// A token that is no longer valid.
+        ExpiredAuthToken = "EXPIRED_AUTH_TOKEN",
+        /// This endpoint has too much to do.
+        ExcessiveLoad = "EXCESSIVE_LOAD",
+        /// The track broke the rules.
+        MalformedTrack = "MALFORMED_TRACK",
+    }
+}

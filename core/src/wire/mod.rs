@@ -1,0 +1,38 @@
+//! Bytes to values and back: no state, no time.
+
+pub mod message;
+pub mod name;
+pub mod param;
+
+use std::fmt;
+
+use crate::code::SessionCode;
+
+/// Why bytes could not be read: which code closes the session, and which rule was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The code to close the session with.
+    pub code: SessionCode,
+    /// The rule, in a few words, for logs and tests.
+    pub rule: &'static str,
+}
+
+/// A value that the negotiated draft has no way to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotExpressible(pub &'static str);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.rule)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for NotExpressible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the negotiated draft cannot express {}", self.0)
+    }
+}
+
+impl std::error::Error for NotExpressible {}
