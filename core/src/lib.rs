@@ -5,6 +5,7 @@
 pub mod code;
 pub mod draft;
 pub mod h3;
+pub mod runtime;
 pub mod time;
 pub mod transport;
 pub mod wire;

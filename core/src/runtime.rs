@@ -1,0 +1,256 @@
+//! The settings that every adapter understands: addresses, certificates, trust and the limits of the transport.
+//!
+//! Plain data: nothing here reads a file, resolves a name or knows a TLS library. A program fills in [`Settings`] once and
+//! hands it to whichever adapter it was built with, so that all adapters are configured alike.
+
+use std::fmt;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// What an adapter's endpoint is to be: a server, a client, or both on one UDP socket.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Accept connections. Without it the endpoint only connects, from a port that the system picks.
+    pub server: Option<ServerSettings>,
+    /// Trust and patience for outgoing connections. Without it they use [`ClientSettings::default`].
+    pub client: ClientSettings,
+    /// How connections behave, whoever opened them.
+    pub transport: TransportSettings,
+}
+
+/// The accepting side of an endpoint.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Local UDP address; port 0 lets the system pick one.
+    ///
+    /// The unspecified IPv6 address `[::]` serves IPv4 and IPv6 on one socket. On a machine without IPv6 it falls back to
+    /// `0.0.0.0`.
+    pub listen: SocketAddr,
+    /// What the server proves its identity with.
+    pub certificate: Certificate,
+    /// Application protocols that the server speaks, most wanted first: **its** order decides, not the client's.
+    pub alpns: Vec<Bytes>,
+}
+
+impl ServerSettings {
+    /// A server on this port of every local address, with a certificate made in memory.
+    pub fn new(port: u16, alpns: Vec<Bytes>) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+            certificate: Certificate::SelfSigned,
+            alpns,
+        }
+    }
+}
+
+/// What a server proves its identity with.
+#[derive(Clone, Debug)]
+pub enum Certificate {
+    /// A certificate and its private key, as files hold them.
+    Pem {
+        /// The server's certificate, followed by the certificates that issued it.
+        chain: Pem,
+        /// The private key of the first certificate: PKCS#8, SEC1 or PKCS#1.
+        key: Pem,
+    },
+    /// Make one in memory: ECDSA P-256, valid from a day ago for 13 days in all, for `localhost`, `127.0.0.1` and `::1`.
+    ///
+    /// That is short enough for browsers to accept it by its SHA-256 fingerprint alone.
+    SelfSigned,
+}
+
+/// The content of a PEM file, and what error messages call it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pem {
+    /// Where it came from, usually the file's name; used in error messages only.
+    pub origin: String,
+    /// The text. Its `Debug` form is left out, as it may be a private key.
+    pub content: Vec<u8>,
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pem")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The connecting side of an endpoint.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Which servers to believe.
+    pub trust: Trust,
+    /// How long resolving the name, trying its addresses and the handshake may take together. Default: 10 s, enough for a
+    /// far server on a path that drops the first packets, while a mistyped address is noticed soon.
+    pub connect_timeout: Duration,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            trust: Trust::default(),
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Which servers a client believes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Servers with a valid certificate for the host's name that one of these issued or is.
+    Certificates {
+        /// The certificate authorities that the operating system trusts.
+        system: bool,
+        /// Further certificates. Each counts as an authority, and as the exact certificate of a server: a self-signed one is
+        /// enough, whether or not it may sign others. Its names and dates are checked all the same.
+        extra: Vec<Pem>,
+    },
+    /// Whoever answers. For tests on one machine: an attacker on the path is believed too.
+    Anyone,
+}
+
+impl Default for Trust {
+    /// The authorities of the operating system.
+    fn default() -> Self {
+        Self::Certificates {
+            system: true,
+            extra: Vec::new(),
+        }
+    }
+}
+
+/// Which algorithm decides how fast to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Congestion {
+    /// CUBIC (RFC 9438): slows down on loss.
+    #[default]
+    Cubic,
+    /// BBR: models rate and delay of the path; keeps going on paths that lose packets for other reasons than load.
+    Bbr,
+}
+
+/// How connections behave and what they may cost. Every limit is per connection unless its text says otherwise.
+///
+/// Defaults, with the reason for each:
+///
+/// | field | unit | default | why |
+/// |---|---|---|---|
+/// | `idle_timeout` | time | 30 s | outlives a network change, yet frees what a vanished peer held |
+/// | `keep_alive` | time | 10 s | two of three may be lost before a quiet connection times out |
+/// | `congestion` | – | CUBIC | what most of the Internet expects of its neighbours |
+/// | `max_uni_streams` | streams | 100 | a subscriber opens a handful; stacks preallocate per stream |
+/// | `max_bidi_streams` | streams | 128 | each request is one; the application allows more as they are used |
+/// | `receive_window` | bytes | 256 KiB | a plain subscriber sends requests only; a thousand of them cost 256 MiB at worst |
+/// | `publisher_window` | bytes | 8 MiB | 600 Mbit/s at 100 ms, for connections that bring media in |
+/// | `stream_window` | bytes | 2 MiB | one large object may use a quarter of `publisher_window` |
+/// | `max_unacked` | bytes | 4 MiB | 300 Mbit/s at 100 ms to one peer |
+/// | `datagram_receive_buffer` | bytes | 256 KiB | 200 full datagrams between two turns of the loop |
+/// | `datagram_send_buffer` | bytes | 64 KiB | older ones are of no use by the time a longer queue drains |
+/// | `retry_above` | handshakes, all connections | 100 | below it no client pays the extra round trip of address validation |
+/// | `max_handshakes` | handshakes, all connections | 1000 | one takes some 50 kB and 0.7 ms of CPU; more are an attack |
+/// | `socket_buffer` | bytes, per socket | 4 MiB | 3000 packets: acknowledgements of 1000 peers arrive at once |
+/// | `gso` | – | on | sends ten to forty packets per system call: a fifth of the cost |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransportSettings {
+    /// Give up on a peer from which nothing arrived for this long.
+    pub idle_timeout: Duration,
+    /// Send something after this much silence, so that the idle timeout is not reached; zero: never.
+    pub keep_alive: Duration,
+    /// Which algorithm decides how fast to send.
+    pub congestion: Congestion,
+    /// Unidirectional streams that a peer may have open at once, until [`Output::AllowStreams`] allows more.
+    ///
+    /// Adapters whose stack cannot raise it later use 1024 from the start instead if this is lower.
+    ///
+    /// [`Output::AllowStreams`]: crate::transport::Output::AllowStreams
+    pub max_uni_streams: u64,
+    /// Bidirectional streams that a peer may have open at once, until [`Output::AllowStreams`] allows more.
+    ///
+    /// Adapters whose stack cannot raise it later use 1024 from the start instead if this is lower.
+    ///
+    /// [`Output::AllowStreams`]: crate::transport::Output::AllowStreams
+    pub max_bidi_streams: u64,
+    /// Bytes that an accepted connection may have sent and this side not yet read, over all its streams.
+    pub receive_window: u64,
+    /// The same for connections that this side opened, and for accepted ones once they may open more unidirectional streams
+    /// than `max_uni_streams`, which is what the application allows a publisher. Adapters whose stack cannot raise a window
+    /// later use it for every connection.
+    pub publisher_window: u64,
+    /// Bytes that a peer may have sent and this side not yet read on one stream. The window of the connection counts as well.
+    pub stream_window: u64,
+    /// Bytes handed to the transport and not yet acknowledged, whatever the congestion window would allow.
+    pub max_unacked: u64,
+    /// Bytes of received datagrams that wait to be handed to the application; the oldest are dropped beyond it.
+    pub datagram_receive_buffer: usize,
+    /// Bytes of datagrams that wait to be sent; beyond it the application is told to wait.
+    pub datagram_send_buffer: usize,
+    /// While more handshakes than this are under way, clients must prove their address with a Retry first.
+    pub retry_above: usize,
+    /// While more handshakes than this are under way, clients are refused.
+    pub max_handshakes: usize,
+    /// Size of the UDP socket's buffers, each way. The system may grant less.
+    pub socket_buffer: usize,
+    /// Hand several packets to the network card in one call, where the system can.
+    pub gso: bool,
+}
+
+impl Default for TransportSettings {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(10),
+            congestion: Congestion::Cubic,
+            max_uni_streams: 100,
+            max_bidi_streams: 128,
+            receive_window: 256 << 10,
+            publisher_window: 8 << 20,
+            stream_window: 2 << 20,
+            max_unacked: 4 << 20,
+            datagram_receive_buffer: 256 << 10,
+            datagram_send_buffer: 64 << 10,
+            retry_above: 100,
+            max_handshakes: 1000,
+            socket_buffer: 4 << 20,
+            gso: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_key_is_not_printed() {
+        let key = Pem {
+            origin: "server.key".to_owned(),
+            content: b"SECRET".to_vec(),
+        };
+        let certificate = Certificate::Pem {
+            chain: key.clone(),
+            key,
+        };
+        let text = format!("{certificate:?}");
+        assert!(text.contains("server.key"), "{text}");
+        assert!(
+            !text.contains("SECRET") && !text.contains("83, 69"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn server_listens_on_every_address_unless_told() {
+        let server = ServerSettings::new(4433, vec![Bytes::from_static(b"moqt-18")]);
+        assert_eq!(server.listen.to_string(), "[::]:4433");
+        assert!(matches!(server.certificate, Certificate::SelfSigned));
+    }
+
+    #[test]
+    fn keep_alive_survives_two_losses_before_the_idle_timeout() {
+        let transport = TransportSettings::default();
+        assert!(transport.keep_alive * 3 <= transport.idle_timeout);
+    }
+}
