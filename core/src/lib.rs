@@ -6,6 +6,7 @@ pub mod code;
 pub mod draft;
 pub mod h3;
 pub mod runtime;
+pub mod session;
 pub mod time;
 pub mod transport;
 pub mod wire;

@@ -1,8 +1,11 @@
 //! Bytes to values and back: no state, no time.
 
+pub mod id;
 pub mod message;
 pub mod name;
+pub mod object;
 pub mod param;
+pub mod property;
 
 use std::fmt;
 

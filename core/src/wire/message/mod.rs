@@ -5,10 +5,11 @@
 
 use bytes::Bytes;
 
+use super::id::{Location, Millis, RequestId, TrackAlias};
 use super::name::{FullTrackName, TrackName, TrackNamespace};
-use super::param::{Location, Millis, Parameters, RequestId, Token, TrackAlias};
+use super::param::{Parameters, Token};
+use super::property::Properties;
 use crate::code::{DoneCode, RequestCode};
-use crate::draft::IntegerKind;
 
 /// A control message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -338,20 +339,4 @@ pub struct PublishNamespaceCancel {
     pub code: RequestCode,
     /// Words for people, at most 1024 bytes.
     pub reason: Bytes,
-}
-
-/// Properties of a track or an object (§ Properties): key-value pairs exactly as received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Properties {
-    bytes: Bytes,
-    integers: IntegerKind,
-}
-
-impl Default for Properties {
-    fn default() -> Self {
-        Self {
-            bytes: Bytes::new(),
-            integers: IntegerKind::Vi64,
-        }
-    }
 }

@@ -1,0 +1,7 @@
+//! One peer, either role, all requests: transport inputs and application verbs in, outputs and events out.
+
+mod event;
+mod settings;
+
+pub use event::{Event, FetchItem, Refusal, Request, Response, StreamEnd};
+pub use settings::{Limits, Role, Settings, Underlay};

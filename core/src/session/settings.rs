@@ -1,0 +1,91 @@
+//! What a session is told before it starts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::wire::param::Token;
+
+/// Which side of the transport connection this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It opened the connection; its request ids are even.
+    Client,
+    /// It accepted the connection; its request ids are odd.
+    Server,
+}
+
+/// What carries the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Underlay {
+    /// QUIC itself: path and authority are told in SETUP.
+    RawQuic,
+    /// WebTransport: path and authority were told in its CONNECT.
+    WebTransport,
+}
+
+/// How a session begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Which side this is.
+    pub role: Role,
+    /// What carries it.
+    pub underlay: Underlay,
+    /// Client on raw QUIC: the URL's path and query, sent as PATH. Empty: not sent.
+    pub path: Bytes,
+    /// Client on raw QUIC: the URL's authority, sent as AUTHORITY. Empty: not sent.
+    pub authority: Bytes,
+    /// Server on raw QUIC: the paths that are served. An absent, empty or `/` PATH is always accepted.
+    pub accepted_paths: Vec<Bytes>,
+    /// This program's name and version, told to the peer. Empty: not sent.
+    pub implementation: Bytes,
+    /// Tokens sent in SETUP.
+    pub authorization_tokens: Vec<Token>,
+    /// Bounds of every table and queue.
+    pub limits: Limits,
+}
+
+/// The bounds of one session's tables and queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many requests of the peer may be open at once. Draft 16: the credit given by MAX_REQUEST_ID.
+    pub max_requests: u64,
+    /// Bytes of tokens that the peer may register under aliases, counted as the draft counts them.
+    pub max_auth_token_cache_size: u64,
+    /// Data streams that wait for their track alias to become known; beyond it the newest is stopped.
+    pub max_early_streams: usize,
+    /// Datagrams that wait for their track alias to become known; beyond it the oldest is dropped.
+    pub max_early_datagrams: usize,
+    /// How long data waits for its track alias.
+    pub early_data_timeout: Duration,
+    /// How long the peer may take to complete the set-up.
+    pub setup_timeout: Duration,
+    /// Bytes of control messages that wait for the transport on all streams; beyond it the session ends.
+    pub max_control_backlog: usize,
+    /// Datagrams that wait for the transport; beyond it the oldest is dropped.
+    pub max_datagram_backlog: usize,
+    /// Data streams open for sending at once; beyond it a new one must wait.
+    pub max_open_data_streams: usize,
+    /// Data streams of the peer that may be open at once.
+    pub max_incoming_data_streams: u64,
+    /// Bytes read from a data stream at a time.
+    pub read_size: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_requests: 1024,
+            max_auth_token_cache_size: 4096,
+            max_early_streams: 32,
+            max_early_datagrams: 64,
+            early_data_timeout: Duration::from_secs(2),
+            setup_timeout: Duration::from_secs(5),
+            max_control_backlog: 1 << 20,
+            max_datagram_backlog: 128,
+            max_open_data_streams: 256,
+            max_incoming_data_streams: 1024,
+            read_size: 64 << 10,
+        }
+    }
+}
