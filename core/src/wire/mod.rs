@@ -1,11 +1,13 @@
 //! Bytes to values and back: no state, no time.
 
+pub mod cursor;
 pub mod id;
 pub mod message;
 pub mod name;
 pub mod object;
 pub mod param;
 pub mod property;
+pub mod varint;
 
 use std::fmt;
 
