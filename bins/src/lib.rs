@@ -1,1 +1,5 @@
-//! What the programs share.
+//! What the programs share: flags, logging, URLs, and the choice of a runtime.
+
+pub mod cli;
+pub mod logging;
+pub mod url;
