@@ -5,6 +5,7 @@
 pub mod code;
 pub mod draft;
 pub mod h3;
+pub mod ledger;
 pub mod runtime;
 pub mod session;
 pub mod time;

@@ -2,6 +2,8 @@
 
 mod event;
 mod settings;
+mod source;
 
 pub use event::{Event, FetchItem, Refusal, Request, Response, StreamEnd};
 pub use settings::{Limits, Role, Settings, Underlay};
+pub use source::{Piece, Source};

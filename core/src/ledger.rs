@@ -1,0 +1,402 @@
+//! The account of memory held by payloads: bytes count as used until the last clone of them is dropped.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+
+/// Largest chunk that payload is copied into, in bytes.
+pub const MAX_CHUNK: usize = 64 << 10;
+
+/// What a chunk costs besides its bytes: allocations that hold it together.
+pub const CHUNK_OVERHEAD: usize = 128;
+
+/// Smallest chunk that a payload of unknown progress is copied into, in bytes, unless less is left of it.
+const MIN_GROWING_CHUNK: usize = 1 << 10;
+
+/// Counts the bytes of payloads in memory, and refuses more than its limit.
+///
+/// Clones share one account. What is charged is given back when the last [`Bytes`] that refers to it is dropped, be it
+/// in a track, in a cache or in a transport's send buffer.
+#[derive(Clone)]
+pub struct Ledger(Arc<Account>);
+
+struct Account {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Ledger {
+    /// An empty account of at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Account {
+            used: AtomicUsize::new(0),
+            limit,
+        }))
+    }
+
+    /// Bytes charged and not given back.
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// The most that may be charged, in bytes.
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// Charges `bytes`, to be given back when the charge is dropped; `None` if the limit would be passed.
+    pub fn charge(&self, bytes: usize) -> Option<Charge> {
+        self.0
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes)
+                    .filter(|total| *total <= self.0.limit)
+            })
+            .ok()?;
+        Some(Charge {
+            account: Arc::clone(&self.0),
+            bytes,
+        })
+    }
+
+    /// Charges `bytes` even beyond the limit: for small things whose number another limit bounds.
+    pub fn charge_always(&self, bytes: usize) -> Charge {
+        self.0.used.fetch_add(bytes, Ordering::Relaxed);
+        Charge {
+            account: Arc::clone(&self.0),
+            bytes,
+        }
+    }
+
+    /// Copies bytes into a chunk of exactly their size; `None` if the limit would be passed.
+    pub fn copy(&self, bytes: &[u8]) -> Option<Bytes> {
+        if bytes.is_empty() {
+            return Some(Bytes::new());
+        }
+        let charge = self.charge(bytes.len().saturating_add(CHUNK_OVERHEAD))?;
+        Some(Bytes::from_owner(Copied {
+            bytes: bytes.into(),
+            _charge: charge,
+        }))
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ledger({} of {} bytes)", self.used(), self.limit())
+    }
+}
+
+/// Bytes charged to a [`Ledger`]; given back on drop.
+pub struct Charge {
+    account: Arc<Account>,
+    bytes: usize,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Charge({} bytes)", self.bytes)
+    }
+}
+
+/// A chunk of its own.
+struct Copied {
+    bytes: Box<[u8]>,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Copied {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A part of a chunk that other parts share.
+struct Part {
+    bytes: Bytes,
+    _chunk: Arc<Charge>,
+    _part: Charge,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A payload that grows as it arrives: copied once into chunks, readable by many before it is complete.
+///
+/// Bytes are frozen into a [`Bytes`] only when a reader reaches them, so that what arrived in one go leaves in one
+/// piece, however finely it was cut on the way in.
+#[derive(Debug, Default)]
+pub struct Payload {
+    pieces: Vec<Bytes>,
+    growing: Option<Growing>,
+    length: u64,
+}
+
+/// The chunk being filled.
+#[derive(Debug)]
+struct Growing {
+    ledger: Ledger,
+    bytes: BytesMut,
+    chunk: Arc<Charge>,
+}
+
+impl Payload {
+    /// Bytes received so far.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Appends bytes; `expected` is how many are still to come, these included. False if the ledger has no room for
+    /// all of them: some may have been appended then.
+    pub fn append(&mut self, ledger: &Ledger, expected: u64, mut bytes: &[u8]) -> bool {
+        if self.length == 0 && widen(bytes.len()) == expected && bytes.len() <= MAX_CHUNK {
+            // The usual case: a small object, all of it at once.
+            let Some(whole) = ledger.copy(bytes) else {
+                return false;
+            };
+            self.length = expected;
+            self.pieces.push(whole);
+            return true;
+        }
+        let mut expected = expected;
+        while !bytes.is_empty() {
+            if self.spare() == 0 && !self.start_chunk(ledger, expected, bytes.len()) {
+                return false;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(self.spare()));
+            if let Some(growing) = self.growing.as_mut() {
+                growing.bytes.extend_from_slice(now);
+            }
+            self.length = self.length.saturating_add(widen(now.len()));
+            expected = expected.saturating_sub(widen(now.len()));
+            bytes = later;
+        }
+        if expected == 0 || self.spare() == 0 {
+            self.freeze();
+            self.growing = None;
+        }
+        true
+    }
+
+    /// The `index`th piece; `None` if that much was not received yet. Pieces never change once they were seen.
+    pub fn piece(&mut self, index: usize) -> Option<&Bytes> {
+        if index >= self.pieces.len() {
+            self.freeze();
+        }
+        self.pieces.get(index)
+    }
+
+    /// Whether the `index`th piece exists, or would if asked for.
+    pub fn has_piece(&self, index: usize) -> bool {
+        index < self.pieces.len()
+            || (index == self.pieces.len()
+                && self
+                    .growing
+                    .as_ref()
+                    .is_some_and(|growing| !growing.bytes.is_empty()))
+    }
+
+    /// Whether the payload has exactly these bytes at `offset`, as far as it was received.
+    pub fn agrees(&self, offset: u64, bytes: &[u8]) -> bool {
+        let mut position = 0_u64;
+        let growing = self
+            .growing
+            .as_ref()
+            .map(|growing| growing.bytes.as_ref())
+            .unwrap_or_default();
+        for piece in self.pieces.iter().map(Bytes::as_ref).chain([growing]) {
+            let end = position.saturating_add(widen(piece.len()));
+            let from = position.max(offset);
+            let to = end.min(offset.saturating_add(widen(bytes.len())));
+            if from < to {
+                let mine = slice(piece, from - position, to - position);
+                let theirs = slice(bytes, from - offset, to - offset);
+                if mine != theirs {
+                    return false;
+                }
+            }
+            position = end;
+        }
+        true
+    }
+
+    /// Room left in the chunk being filled.
+    fn spare(&self) -> usize {
+        self.growing
+            .as_ref()
+            .map_or(0, |growing| growing.bytes.capacity() - growing.bytes.len())
+    }
+
+    /// Begins a chunk as large as what arrived so far, so that a length claimed but never sent costs little.
+    fn start_chunk(&mut self, ledger: &Ledger, expected: u64, arrived: usize) -> bool {
+        self.freeze();
+        let wanted = usize::try_from(self.length)
+            .unwrap_or(usize::MAX)
+            .max(arrived)
+            .clamp(MIN_GROWING_CHUNK, MAX_CHUNK)
+            .min(usize::try_from(expected).unwrap_or(usize::MAX))
+            .max(1);
+        let Some(charge) = ledger.charge(wanted.saturating_add(CHUNK_OVERHEAD)) else {
+            return false;
+        };
+        self.growing = Some(Growing {
+            ledger: ledger.clone(),
+            bytes: BytesMut::with_capacity(wanted),
+            chunk: Arc::new(charge),
+        });
+        true
+    }
+
+    /// Makes a piece of what is in the chunk being filled.
+    fn freeze(&mut self) {
+        let Some(growing) = self.growing.as_mut() else {
+            return;
+        };
+        if growing.bytes.is_empty() {
+            return;
+        }
+        let part = Part {
+            bytes: growing.bytes.split().freeze(),
+            _chunk: Arc::clone(&growing.chunk),
+            _part: growing.ledger.charge_always(CHUNK_OVERHEAD),
+        };
+        self.pieces.push(Bytes::from_owner(part));
+    }
+}
+
+fn widen(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// `bytes[from..to]`, empty if out of bounds.
+fn slice(bytes: &[u8], from: u64, to: u64) -> &[u8] {
+    let bound = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    bytes.get(bound(from)..bound(to)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collect(payload: &mut Payload) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut index = 0;
+        while let Some(piece) = payload.piece(index) {
+            all.extend_from_slice(piece);
+            index += 1;
+        }
+        all
+    }
+
+    #[test]
+    fn a_chunk_counts_until_its_last_clone_is_dropped() {
+        let ledger = Ledger::new(1 << 20);
+        let chunk = ledger.copy(&[7; 160]).unwrap();
+        let clone = chunk.slice(3..9);
+        drop(chunk);
+        assert_eq!(ledger.used(), 160 + CHUNK_OVERHEAD);
+        drop(clone);
+        assert_eq!(ledger.used(), 0);
+    }
+
+    #[test]
+    fn a_charge_beyond_the_limit_is_refused_and_changes_nothing() {
+        let ledger = Ledger::new(1000);
+        let first = ledger.charge(600).unwrap();
+        assert!(ledger.charge(401).is_none());
+        assert!(ledger.copy(&[0; 400]).is_none());
+        assert_eq!(ledger.used(), 600);
+        drop(first);
+        assert!(ledger.charge(1000).is_some());
+        assert!(ledger.charge(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn a_small_payload_takes_its_own_size() {
+        let ledger = Ledger::new(1 << 20);
+        let mut payload = Payload::default();
+        assert!(payload.append(&ledger, 160, &[1; 160]));
+        assert_eq!(ledger.used(), 160 + CHUNK_OVERHEAD);
+        assert_eq!(collect(&mut payload), vec![1; 160]);
+    }
+
+    #[test]
+    fn a_length_that_is_claimed_but_not_sent_costs_little() {
+        let ledger = Ledger::new(1 << 20);
+        let mut payload = Payload::default();
+        assert!(payload.append(&ledger, 1 << 40, &[1]));
+        assert!(ledger.used() <= MIN_GROWING_CHUNK + CHUNK_OVERHEAD);
+    }
+
+    #[test]
+    fn what_arrives_unread_in_small_cuts_leaves_in_large_pieces() {
+        let ledger = Ledger::new(1 << 24);
+        let mut payload = Payload::default();
+        let total = 300_000_u64;
+        let sent: Vec<u8> = (0..total).map(|n| n.to_le_bytes()[0]).collect();
+        let mut left = total;
+        for cut in sent.chunks(700) {
+            assert!(payload.append(&ledger, left, cut));
+            left -= widen(cut.len());
+        }
+        assert_eq!(payload.length(), total);
+        assert_eq!(collect(&mut payload), sent);
+        assert!(payload.pieces.len() < 16, "{}", payload.pieces.len());
+        assert!(payload.pieces.iter().all(|piece| piece.len() <= MAX_CHUNK));
+        drop(payload);
+        assert_eq!(ledger.used(), 0);
+    }
+
+    #[test]
+    fn readers_follow_a_payload_while_it_grows() {
+        let ledger = Ledger::new(1 << 24);
+        let mut payload = Payload::default();
+        let mut seen = Vec::new();
+        let mut index = 0;
+        for n in 0..100_u8 {
+            assert!(payload.append(&ledger, 1000 - u64::from(n) * 10, &[n; 10]));
+            while payload.has_piece(index) {
+                seen.extend_from_slice(payload.piece(index).unwrap());
+                index += 1;
+            }
+            assert_eq!(widen(seen.len()), payload.length());
+        }
+        assert_eq!(seen.len(), 1000);
+        assert!(payload.piece(index).is_none());
+    }
+
+    #[test]
+    fn agreement_is_checked_across_pieces_and_only_where_bytes_were_received() {
+        let ledger = Ledger::new(1 << 24);
+        let mut payload = Payload::default();
+        assert!(payload.append(&ledger, 100, b"hello "));
+        assert_eq!(payload.piece(0).unwrap(), &b"hello "[..]);
+        assert!(payload.append(&ledger, 94, b"world"));
+        assert!(payload.agrees(0, b"hello world"));
+        assert!(payload.agrees(4, b"o wo"));
+        assert!(payload.agrees(9, b"ld and more"));
+        assert!(!payload.agrees(4, b"o Wo"));
+        assert!(!payload.agrees(0, b"j"));
+        assert!(payload.agrees(50, b"unknown"));
+    }
+
+    #[test]
+    fn a_full_ledger_stops_a_payload() {
+        let ledger = Ledger::new(100_000);
+        let mut payload = Payload::default();
+        assert!(!payload.append(&ledger, 1 << 20, &[0; 200_000]));
+        drop(payload);
+        assert_eq!(ledger.used(), 0);
+    }
+}
