@@ -30,6 +30,15 @@ pub enum ControlModel {
     StreamPerRequest,
 }
 
+/// How a FETCH stream writes where its objects are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FetchIds {
+    /// As they are.
+    Absolute,
+    /// As differences from what was before, in the direction of the group order.
+    Delta,
+}
+
 /// Everything in which one draft differs from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -41,6 +50,12 @@ pub struct Profile {
     pub integers: IntegerKind,
     /// Streams of control messages.
     pub control: ControlModel,
+    /// Group and object ids on FETCH streams.
+    pub fetch_ids: FetchIds,
+    /// Whether a subgroup's header tells if its first object is the first of the subgroup (FIRST_OBJECT).
+    pub first_object_flag: bool,
+    /// Whether there are padding streams and padding datagrams.
+    pub padding: bool,
 }
 
 const D16: Profile = Profile {
@@ -48,6 +63,9 @@ const D16: Profile = Profile {
     alpn: "moqt-16",
     integers: IntegerKind::Quic,
     control: ControlModel::SharedStream,
+    fetch_ids: FetchIds::Absolute,
+    first_object_flag: false,
+    padding: false,
 };
 
 const D18: Profile = Profile {
@@ -55,6 +73,9 @@ const D18: Profile = Profile {
     alpn: "moqt-18",
     integers: IntegerKind::Vi64,
     control: ControlModel::StreamPerRequest,
+    fetch_ids: FetchIds::Delta,
+    first_object_flag: true,
+    padding: true,
 };
 
 impl Draft {
