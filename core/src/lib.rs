@@ -8,6 +8,8 @@ pub mod h3;
 pub mod ledger;
 pub mod runtime;
 pub mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod time;
 pub mod transport;
 pub mod wire;
