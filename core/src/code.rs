@@ -1,6 +1,26 @@
 //! Registries of error codes. Names are those of the newest draft; [`crate::draft`] knows where numbers moved.
+//!
+//! A code that a draft does not have is sent as the nearest one that it does have:
+//!
+//! | registry | code | towards | sent as |
+//! |---|---|---|---|
+//! | session | TOO_MANY_REQUESTS | 18 | PROTOCOL_VIOLATION |
+//! | REQUEST_ERROR | GOING_AWAY, EXCESSIVE_LOAD, NAMESPACE_TOO_LARGE | 16 | INTERNAL_ERROR |
+//! | REQUEST_ERROR | UNSUPPORTED_EXTENSION | 16 | NOT_SUPPORTED |
+//! | REQUEST_ERROR | REDIRECT | 16 | DOES_NOT_EXIST |
+//! | PUBLISH_DONE | EXCESSIVE_LOAD | 16 | INTERNAL_ERROR |
+//! | reset | TOO_FAR_BEHIND | 16 | DELIVERY_TIMEOUT |
+//! | reset | GOING_AWAY, EXPIRED_AUTH_TOKEN, EXCESSIVE_LOAD | 16 | CANCELLED |
+//!
+//! A number that one draft does not know is passed on as it is, unless the other draft means something by it, or QUIC could
+//! not carry it: then INTERNAL_ERROR, as the drafts want an unknown code to be understood.
 
 use std::fmt;
+
+use crate::draft::Draft;
+
+/// The largest code that QUIC can carry.
+const MAX_CODE: u64 = (1 << 62) - 1;
 
 /// Makes an enum of the names in a registry, with a catch-all for numbers that are in none.
 macro_rules! registry {
@@ -16,6 +36,28 @@ macro_rules! registry {
         impl $name {
             /// Every name in the registry.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The number to send to a peer of this draft: the code's own, or that of its nearest relative.
+            pub fn to_wire(self, draft: Draft) -> u64 {
+                if let Self::Unknown(number) = self {
+                    let taken = !matches!(Self::from_wire(draft, number), Self::Unknown(_));
+                    if number <= MAX_CODE && !taken {
+                        return number;
+                    }
+                }
+                self.number(draft)
+                    .or_else(|| self.substitute().number(draft))
+                    .unwrap_or_default()
+            }
+
+            /// What a number from a peer of this draft means.
+            pub fn from_wire(draft: Draft, number: u64) -> Self {
+                Self::ALL
+                    .iter()
+                    .copied()
+                    .find(|code| code.number(draft) == Some(number))
+                    .unwrap_or(Self::Unknown(number))
+            }
         }
 
         impl fmt::Display for $name {
@@ -168,5 +210,49 @@ registry! {
         ExcessiveLoad = "EXCESSIVE_LOAD",
         /// The track broke the rules.
         MalformedTrack = "MALFORMED_TRACK",
+    }
+}
+
+impl SessionCode {
+    /// What to send where the draft has no such code.
+    const fn substitute(self) -> Self {
+        if matches!(self, Self::TooManyRequests) {
+            Self::ProtocolViolation
+        } else {
+            Self::InternalError
+        }
+    }
+}
+
+impl RequestCode {
+    /// What to send where the draft has no such code.
+    const fn substitute(self) -> Self {
+        if matches!(self, Self::UnsupportedExtension) {
+            Self::NotSupported
+        } else if matches!(self, Self::Redirect) {
+            Self::DoesNotExist
+        } else {
+            Self::InternalError
+        }
+    }
+}
+
+impl DoneCode {
+    /// What to send where the draft has no such code.
+    const fn substitute(self) -> Self {
+        Self::InternalError
+    }
+}
+
+impl ResetCode {
+    /// What to send where the draft has no such code.
+    const fn substitute(self) -> Self {
+        if matches!(self, Self::TooFarBehind) {
+            Self::DeliveryTimeout
+        } else if matches!(self, Self::Unknown(_)) {
+            Self::InternalError
+        } else {
+            Self::Cancelled
+        }
     }
 }

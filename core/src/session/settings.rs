@@ -4,16 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use crate::wire::Role;
 use crate::wire::param::Token;
-
-/// Which side of the transport connection this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// It opened the connection; its request ids are even.
-    Client,
-    /// It accepted the connection; its request ids are odd.
-    Server,
-}
 
 /// What carries the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

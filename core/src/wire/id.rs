@@ -1,5 +1,8 @@
 //! Numbers that name things on the wire.
 
+use super::cursor::{Reader, Writer};
+use super::{Error, NotExpressible, Role};
+
 /// Identifies a request within its session, in both directions: clients number theirs evenly, servers oddly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
@@ -32,3 +35,33 @@ pub struct Location {
 /// A span in milliseconds, as the wire has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
+
+impl RequestId {
+    /// Which side the request came from, by its parity.
+    pub const fn sender(self) -> Role {
+        if self.0.is_multiple_of(2) {
+            Role::Client
+        } else {
+            Role::Server
+        }
+    }
+}
+
+impl Location {
+    /// The location of an object.
+    pub const fn new(group: u64, object: u64) -> Self {
+        Self {
+            group: GroupId(group),
+            object: ObjectId(object),
+        }
+    }
+
+    pub(crate) fn write(self, to: &mut Writer) -> Result<(), NotExpressible> {
+        to.integer(self.group.0)?;
+        to.integer(self.object.0)
+    }
+
+    pub(crate) fn read(from: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self::new(from.integer()?, from.integer()?))
+    }
+}

@@ -1,7 +1,9 @@
 //! Bytes to values and back: no state, no time.
 
 pub mod cursor;
+pub mod frame;
 pub mod id;
+mod kvp;
 pub mod message;
 pub mod name;
 pub mod object;
@@ -25,6 +27,35 @@ pub struct Error {
 /// A value that the negotiated draft has no way to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotExpressible(pub &'static str);
+
+/// A side of the transport connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It opened the connection; its request ids are even.
+    Client,
+    /// It accepted the connection; its request ids are odd.
+    Server,
+}
+
+impl Role {
+    /// The other side.
+    pub const fn peer(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+impl Error {
+    /// A rule whose breach has no code of its own.
+    pub(crate) const fn violation(rule: &'static str) -> Self {
+        Self {
+            code: SessionCode::ProtocolViolation,
+            rule,
+        }
+    }
+}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,15 +1,61 @@
-//! Control messages (§ Control Messages): one struct per message for all drafts.
+//! Control messages (§ Control Messages): one struct per message for all drafts, each beside its codec.
 //!
-//! Where a draft has no field for something, its encoder refuses a value other than the default with
-//! [`NotExpressible`](super::NotExpressible), and its decoder yields the default.
+//! Where a draft has no field for something, its encoder refuses a value other than the default with [`NotExpressible`], and
+//! its decoder yields the default. Two fields are exceptions, so that a session need not care: the request id of a response
+//! and the existing request id of an update are not written where the stream tells them, and
+//! [`RequestOk::publish_ok`] is not looked at where PUBLISH is accepted by REQUEST_OK.
+
+mod fetch;
+mod goaway;
+mod namespace;
+mod publish;
+mod request;
+mod setup;
+mod subscribe;
+
+pub use fetch::{Fetch, FetchOk, FetchRange};
+pub use goaway::GoAway;
+pub use namespace::{
+    Interest, Namespace, PublishBlocked, PublishNamespace, PublishNamespaceCancel,
+    SubscribeNamespace, SubscribeTracks,
+};
+pub use publish::{Publish, PublishDone};
+pub use request::{Redirect, RequestError, RequestOk, RequestUpdate, Retry};
+pub use setup::Setup;
+pub use subscribe::{Subscribe, SubscribeOk, TrackStatus};
+
+pub use crate::draft::MessageType;
 
 use bytes::Bytes;
 
-use super::id::{Location, Millis, RequestId, TrackAlias};
-use super::name::{FullTrackName, TrackName, TrackNamespace};
-use super::param::{Parameters, Token};
+use super::cursor::{Reader, Writer};
+use super::id::RequestId;
 use super::property::Properties;
-use crate::code::{DoneCode, RequestCode};
+use super::{Error, NotExpressible, Role};
+use crate::draft::{Profile, PublishOkForm, SetupModel};
+
+/// The most bytes of a reason phrase (§ Reason Phrase Structure).
+pub const MAX_REASON: usize = 1024;
+
+/// By which draft, by which side and on which stream a message is sent: the same bytes can mean different things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The negotiated draft.
+    pub profile: &'static Profile,
+    /// The side that sends the message.
+    pub sender: Role,
+    /// The stream that carries it.
+    pub channel: Channel,
+}
+
+/// Kinds of streams with control messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// A control stream.
+    Control,
+    /// The bidirectional stream of a single request.
+    Request,
+}
 
 /// A control message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,279 +110,211 @@ pub enum Message {
     RequestsBlocked(u64),
 }
 
-/// SETUP: what each side says first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Setup {
-    /// PATH: by clients on raw QUIC only; the URL's path and query.
-    pub path: Option<Bytes>,
-    /// AUTHORITY: by clients on raw QUIC only; the URL's authority.
-    pub authority: Option<Bytes>,
-    /// MAX_REQUEST_ID: the peer's request ids stay below it; absent means 0. Up to draft 16.
-    pub max_request_id: Option<u64>,
-    /// MAX_AUTH_TOKEN_CACHE_SIZE in bytes; absent means 0: the peer registers no aliases.
-    pub max_auth_token_cache_size: Option<u64>,
-    /// AUTHORIZATION_TOKEN, in the order of appearance.
-    pub authorization_tokens: Vec<Token>,
-    /// MOQT_IMPLEMENTATION: the sender's name and version, for logs.
-    pub implementation: Option<Bytes>,
+/// What a message consists of after its type and length.
+trait Body: Sized {
+    fn write(&self, origin: Origin, to: &mut Writer) -> Result<(), NotExpressible>;
+    fn read(origin: Origin, from: &mut Reader<'_>) -> Result<Self, Error>;
 }
 
-/// SUBSCRIBE: asks for the objects of a track as they are published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscribe {
-    /// The request's id.
-    pub request_id: RequestId,
-    /// The track.
-    pub track: FullTrackName,
-    /// How, how much, for how long.
-    pub parameters: Parameters,
+impl Message {
+    /// The message's type, as the sender of `origin` uses it.
+    pub const fn message_type(&self, origin: Origin) -> MessageType {
+        match self {
+            Self::Setup(_) => match (origin.profile.setup, origin.sender) {
+                (SetupModel::Symmetric, _) => MessageType::Setup,
+                (SetupModel::ClientThenServer, Role::Client) => MessageType::ClientSetup,
+                (SetupModel::ClientThenServer, Role::Server) => MessageType::ServerSetup,
+            },
+            Self::Subscribe(_) => MessageType::Subscribe,
+            Self::SubscribeOk(_) => MessageType::SubscribeOk,
+            Self::RequestUpdate(_) => MessageType::RequestUpdate,
+            Self::RequestOk(ok) => match origin.profile.publish_ok {
+                PublishOkForm::OwnType if ok.publish_ok => MessageType::PublishOk,
+                PublishOkForm::OwnType | PublishOkForm::RequestOk => MessageType::RequestOk,
+            },
+            Self::RequestError(_) => MessageType::RequestError,
+            Self::Publish(_) => MessageType::Publish,
+            Self::PublishDone(_) => MessageType::PublishDone,
+            Self::Fetch(_) => MessageType::Fetch,
+            Self::FetchOk(_) => MessageType::FetchOk,
+            Self::TrackStatus(_) => MessageType::TrackStatus,
+            Self::PublishNamespace(_) => MessageType::PublishNamespace,
+            Self::SubscribeNamespace(_) => MessageType::SubscribeNamespace,
+            Self::SubscribeTracks(_) => MessageType::SubscribeTracks,
+            Self::Namespace(_) => MessageType::Namespace,
+            Self::NamespaceDone(_) => MessageType::NamespaceDone,
+            Self::PublishBlocked(_) => MessageType::PublishBlocked,
+            Self::GoAway(_) => MessageType::GoAway,
+            Self::Unsubscribe(_) => MessageType::Unsubscribe,
+            Self::FetchCancel(_) => MessageType::FetchCancel,
+            Self::PublishNamespaceDone(_) => MessageType::PublishNamespaceDone,
+            Self::PublishNamespaceCancel(_) => MessageType::PublishNamespaceCancel,
+            Self::MaxRequestId(_) => MessageType::MaxRequestId,
+            Self::RequestsBlocked(_) => MessageType::RequestsBlocked,
+        }
+    }
+
+    /// The whole message: type, length and body.
+    ///
+    /// # Errors
+    /// If the draft has no such message, no room for something in it, or the message is longer than 65535 bytes.
+    pub fn encode(&self, origin: Origin) -> Result<Bytes, NotExpressible> {
+        let message = self.message_type(origin);
+        let number = message
+            .number(origin.profile.draft)
+            .ok_or_else(|| NotExpressible(message.name()))?;
+        let mut writer = Writer::new(origin.profile.integers);
+        writer.integer(number)?;
+        writer.with_u16_length(|to| self.write_body(origin, to))?;
+        Ok(writer.freeze())
+    }
+
+    fn write_body(&self, origin: Origin, to: &mut Writer) -> Result<(), NotExpressible> {
+        match self {
+            Self::Setup(body) => body.write(origin, to),
+            Self::Subscribe(body) => body.write(origin, to),
+            Self::SubscribeOk(body) => body.write(origin, to),
+            Self::RequestUpdate(body) => body.write(origin, to),
+            Self::RequestOk(body) => body.write(origin, to),
+            Self::RequestError(body) => body.write(origin, to),
+            Self::Publish(body) => body.write(origin, to),
+            Self::PublishDone(body) => body.write(origin, to),
+            Self::Fetch(body) => body.write(origin, to),
+            Self::FetchOk(body) => body.write(origin, to),
+            Self::TrackStatus(body) => body.write(origin, to),
+            Self::PublishNamespace(body) => body.write(origin, to),
+            Self::SubscribeNamespace(body) => body.write(origin, to),
+            Self::SubscribeTracks(body) => body.write(origin, to),
+            Self::Namespace(body) | Self::NamespaceDone(body) => body.write(origin, to),
+            Self::PublishBlocked(body) => body.write(origin, to),
+            Self::GoAway(body) => body.write(origin, to),
+            Self::PublishNamespaceCancel(body) => body.write(origin, to),
+            Self::Unsubscribe(id) | Self::FetchCancel(id) | Self::PublishNamespaceDone(id) => {
+                to.integer(id.0)
+            }
+            Self::MaxRequestId(number) | Self::RequestsBlocked(number) => to.integer(*number),
+        }
+    }
+
+    /// Reads the body of a message whose type has this number.
+    ///
+    /// What needs more than the message itself is left to the session: whether it may come now and here, its request id,
+    /// and with [`Parameters::check_scope`](super::param::Parameters::check_scope) the parameters of REQUEST_OK and
+    /// REQUEST_UPDATE.
+    ///
+    /// # Errors
+    /// The code to close the session with, and the broken rule.
+    pub fn decode(origin: Origin, number: u64, body: &[u8]) -> Result<Self, Error> {
+        let message = MessageType::from_number(origin.profile.draft, number)
+            .ok_or(Error::violation("V1: unknown control message type"))?;
+        let mut reader = Reader::new(body, origin.profile.integers);
+        let decoded = Self::read_body(origin, message, &mut reader)?;
+        reader.finish()?;
+        Ok(decoded)
+    }
+
+    fn read_body(
+        origin: Origin,
+        message: MessageType,
+        from: &mut Reader<'_>,
+    ) -> Result<Self, Error> {
+        let id = |from: &mut Reader<'_>| from.integer().map(RequestId);
+        Ok(match message {
+            MessageType::Setup => Self::Setup(Body::read(origin, from)?),
+            MessageType::ClientSetup | MessageType::ServerSetup => {
+                let expected = match origin.sender {
+                    Role::Client => MessageType::ClientSetup,
+                    Role::Server => MessageType::ServerSetup,
+                };
+                if message != expected {
+                    return Err(Error::violation("V5: the other side's set-up message"));
+                }
+                Self::Setup(Body::read(origin, from)?)
+            }
+            MessageType::Subscribe => Self::Subscribe(Body::read(origin, from)?),
+            MessageType::SubscribeOk => Self::SubscribeOk(Body::read(origin, from)?),
+            MessageType::RequestUpdate => Self::RequestUpdate(Body::read(origin, from)?),
+            MessageType::RequestOk => Self::RequestOk(RequestOk::read(origin, false, from)?),
+            MessageType::PublishOk => Self::RequestOk(RequestOk::read(origin, true, from)?),
+            MessageType::RequestError => Self::RequestError(Body::read(origin, from)?),
+            MessageType::Publish => Self::Publish(Body::read(origin, from)?),
+            MessageType::PublishDone => Self::PublishDone(Body::read(origin, from)?),
+            MessageType::Fetch => Self::Fetch(Body::read(origin, from)?),
+            MessageType::FetchOk => Self::FetchOk(Body::read(origin, from)?),
+            MessageType::TrackStatus => Self::TrackStatus(Body::read(origin, from)?),
+            MessageType::PublishNamespace => Self::PublishNamespace(Body::read(origin, from)?),
+            MessageType::SubscribeNamespace => Self::SubscribeNamespace(Body::read(origin, from)?),
+            MessageType::SubscribeTracks => Self::SubscribeTracks(Body::read(origin, from)?),
+            MessageType::Namespace => Self::Namespace(Body::read(origin, from)?),
+            MessageType::NamespaceDone => Self::NamespaceDone(Body::read(origin, from)?),
+            MessageType::PublishBlocked => Self::PublishBlocked(Body::read(origin, from)?),
+            MessageType::GoAway => Self::GoAway(Body::read(origin, from)?),
+            MessageType::Unsubscribe => Self::Unsubscribe(id(from)?),
+            MessageType::FetchCancel => Self::FetchCancel(id(from)?),
+            MessageType::PublishNamespaceDone => Self::PublishNamespaceDone(id(from)?),
+            MessageType::PublishNamespaceCancel => {
+                Self::PublishNamespaceCancel(Body::read(origin, from)?)
+            }
+            MessageType::MaxRequestId => Self::MaxRequestId(from.integer()?),
+            MessageType::RequestsBlocked => Self::RequestsBlocked(from.integer()?),
+        })
+    }
 }
 
-/// SUBSCRIBE_OK: the publisher will send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscribeOk {
-    /// The request that this answers; on the wire only where requests share a stream.
-    pub request_id: Option<RequestId>,
-    /// What stands for the track on data streams.
-    pub track_alias: TrackAlias,
-    /// EXPIRES, LARGEST_OBJECT.
-    pub parameters: Parameters,
-    /// Properties of the track.
-    pub properties: Properties,
+/// Writes which request a response is to, where the stream does not tell.
+fn write_response_id(
+    origin: Origin,
+    id: Option<RequestId>,
+    to: &mut Writer,
+) -> Result<(), NotExpressible> {
+    if !origin.profile.responses_carry_request_id {
+        return Ok(());
+    }
+    let id = id.ok_or(NotExpressible("a response without a request id"))?;
+    to.integer(id.0)
 }
 
-/// REQUEST_UPDATE: changes parameters of an earlier request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestUpdate {
-    /// The update's own id.
-    pub request_id: RequestId,
-    /// The request to change; on the wire only where requests share a stream.
-    pub existing_request_id: Option<RequestId>,
-    /// What changes.
-    pub parameters: Parameters,
+fn read_response_id(origin: Origin, from: &mut Reader<'_>) -> Result<Option<RequestId>, Error> {
+    if !origin.profile.responses_carry_request_id {
+        return Ok(None);
+    }
+    Ok(Some(RequestId(from.integer()?)))
 }
 
-/// REQUEST_OK: the request is granted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestOk {
-    /// The request that this answers; on the wire only where requests share a stream.
-    pub request_id: Option<RequestId>,
-    /// Whether this is draft 16's PUBLISH_OK, which has a type of its own. Draft 18 also accepts that type.
-    pub publish_ok: bool,
-    /// What the kind of request allows.
-    pub parameters: Parameters,
-    /// Properties of the track, in an answer to TRACK_STATUS. From draft 18.
-    pub properties: Properties,
+fn write_reason(reason: &[u8], to: &mut Writer) -> Result<(), NotExpressible> {
+    if reason.len() > MAX_REASON {
+        return Err(NotExpressible("a reason of more than 1024 bytes"));
+    }
+    to.length_prefixed(reason)
 }
 
-/// REQUEST_ERROR: the request is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestError {
-    /// The request that this answers; on the wire only where requests share a stream.
-    pub request_id: Option<RequestId>,
-    /// Why.
-    pub code: RequestCode,
-    /// When to try again.
-    pub retry: Retry,
-    /// Words for people, at most 1024 bytes.
-    pub reason: Bytes,
-    /// Where to go instead: exactly if the code is REDIRECT. From draft 18.
-    pub redirect: Option<Redirect>,
+fn read_reason(from: &mut Reader<'_>) -> Result<Bytes, Error> {
+    read_limited(MAX_REASON, "V20: a reason is longer than 1024 bytes", from)
 }
 
-/// Whether a refused request may be sent again (§ REQUEST_ERROR, Retry Interval).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Retry {
-    /// The answer would be the same.
-    #[default]
-    Never,
-    /// After this time, zero included.
-    After(Millis),
+/// Reads bytes with a length in front that must not exceed `most`.
+fn read_limited(most: usize, rule: &'static str, from: &mut Reader<'_>) -> Result<Bytes, Error> {
+    let length = from.integer()?;
+    let length = usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= most)
+        .ok_or_else(|| Error::violation(rule))?;
+    Ok(Bytes::copy_from_slice(from.bytes(length)?))
 }
 
-/// Where a refused request should go instead (§ Redirect).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Redirect {
-    /// URI of the other server; empty: this one.
-    pub uri: Bytes,
-    /// The track to ask for there; all empty: the same one.
-    pub track: FullTrackName,
+/// Writes properties of a track, which end their message, in the integers of the draft.
+fn write_properties(
+    origin: Origin,
+    properties: &Properties,
+    to: &mut Writer,
+) -> Result<(), NotExpressible> {
+    to.slice(properties.reencode(origin.profile.integers)?.bytes());
+    Ok(())
 }
 
-/// PUBLISH: offers the objects of a track.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publish {
-    /// The request's id.
-    pub request_id: RequestId,
-    /// The track.
-    pub track: FullTrackName,
-    /// What stands for the track on data streams.
-    pub track_alias: TrackAlias,
-    /// EXPIRES, LARGEST_OBJECT, FORWARD.
-    pub parameters: Parameters,
-    /// Properties of the track.
-    pub properties: Properties,
-}
-
-/// PUBLISH_DONE: the publisher is done with a subscription.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublishDone {
-    /// The subscription; on the wire only where requests share a stream.
-    pub request_id: Option<RequestId>,
-    /// Why.
-    pub code: DoneCode,
-    /// How many data streams were opened for it; `None`: the sender does not know.
-    pub stream_count: Option<u64>,
-    /// Words for people, at most 1024 bytes.
-    pub reason: Bytes,
-}
-
-/// FETCH: asks for objects of the past.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetch {
-    /// The request's id.
-    pub request_id: RequestId,
-    /// Which objects.
-    pub range: FetchRange,
-    /// Priority, order, tokens.
-    pub parameters: Parameters,
-}
-
-/// Which objects a FETCH is for (§ FETCH).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FetchRange {
-    /// A range of a track.
-    Standalone {
-        /// The track.
-        track: FullTrackName,
-        /// The first location.
-        start: Location,
-        /// As on the wire: the last object plus one; object 0 stands for all of the end group.
-        end: Location,
-    },
-    /// From some groups before a subscription's start up to where it starts.
-    RelativeJoining {
-        /// The subscription.
-        joining_request_id: RequestId,
-        /// How many groups before the one where the subscription starts.
-        joining_start: u64,
-    },
-    /// From the start of a group up to where a subscription starts.
-    AbsoluteJoining {
-        /// The subscription.
-        joining_request_id: RequestId,
-        /// The first group.
-        joining_start: u64,
-    },
-}
-
-/// FETCH_OK: the objects follow on a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchOk {
-    /// The request that this answers; on the wire only where requests share a stream.
-    pub request_id: Option<RequestId>,
-    /// Whether the track ends with the last object of the range.
-    pub end_of_track: bool,
-    /// As on the wire: the last object plus one; object 0 stands for all of the end group.
-    pub end: Location,
-    /// No parameter is defined.
-    pub parameters: Parameters,
-    /// Properties of the track.
-    pub properties: Properties,
-}
-
-/// TRACK_STATUS: asks what is known of a track.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrackStatus {
-    /// The request's id.
-    pub request_id: RequestId,
-    /// The track.
-    pub track: FullTrackName,
-    /// Tokens.
-    pub parameters: Parameters,
-}
-
-/// PUBLISH_NAMESPACE: announces that tracks can be had under a namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublishNamespace {
-    /// The request's id.
-    pub request_id: RequestId,
-    /// The namespace.
-    pub namespace: TrackNamespace,
-    /// Tokens.
-    pub parameters: Parameters,
-}
-
-/// SUBSCRIBE_NAMESPACE: asks to be told of namespaces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscribeNamespace {
-    /// The request's id.
-    pub request_id: RequestId,
-    /// What they begin with; may be empty: all.
-    pub prefix: TrackNamespace,
-    /// What to be told. From draft 18 always [`Interest::Namespaces`].
-    pub interest: Interest,
-    /// Tokens; in draft 16 also FORWARD.
-    pub parameters: Parameters,
-}
-
-/// What a SUBSCRIBE_NAMESPACE asks for (draft 16: Subscribe Options).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Interest {
-    /// PUBLISH for matching tracks.
-    Tracks,
-    /// NAMESPACE and NAMESPACE_DONE for matching namespaces.
-    #[default]
-    Namespaces,
-    /// Both.
-    Both,
-}
-
-/// SUBSCRIBE_TRACKS: asks for PUBLISH of matching tracks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscribeTracks {
-    /// The request's id.
-    pub request_id: RequestId,
-    /// What their namespaces begin with; may be empty: all.
-    pub prefix: TrackNamespace,
-    /// Tokens, FORWARD.
-    pub parameters: Parameters,
-}
-
-/// NAMESPACE or NAMESPACE_DONE: a namespace appeared or went.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Namespace {
-    /// What follows the prefix that was asked for; may be empty.
-    pub suffix: TrackNamespace,
-}
-
-/// PUBLISH_BLOCKED: a track matches, but no stream could be opened to PUBLISH it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PublishBlocked {
-    /// What follows the prefix that was asked for; may be empty.
-    pub suffix: TrackNamespace,
-    /// The track's name.
-    pub name: TrackName,
-}
-
-/// GOAWAY: the sender wants the receiver to go elsewhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GoAway {
-    /// Where to; empty: the same URI again. At most 8192 bytes.
-    pub uri: Bytes,
-    /// How long the sender waits; zero: not told. From draft 18.
-    pub timeout: Millis,
-    /// The smallest request id of the receiver that was not processed: on draft 18's control stream only.
-    pub request_id: Option<RequestId>,
-}
-
-/// PUBLISH_NAMESPACE_CANCEL: the receiver of a PUBLISH_NAMESPACE does not want it any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublishNamespaceCancel {
-    /// The announcement.
-    pub request_id: RequestId,
-    /// Why.
-    pub code: RequestCode,
-    /// Words for people, at most 1024 bytes.
-    pub reason: Bytes,
+fn read_properties(origin: Origin, from: &mut Reader<'_>) -> Result<Properties, Error> {
+    let bytes = Bytes::copy_from_slice(from.take_rest());
+    let properties = Properties::from_bytes(bytes, origin.profile.integers);
+    properties.validate_track(origin.profile)?;
+    Ok(properties)
 }
