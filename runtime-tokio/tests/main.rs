@@ -1,0 +1,9 @@
+//! Tests over real sockets of this machine, in one binary.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "scripts name what they react to"
+)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+
+mod loopback;
+mod support;
