@@ -1,5 +1,7 @@
 //! Numbers that name things on the wire.
 
+use std::fmt;
+
 use super::cursor::{Reader, Writer};
 use super::{Error, NotExpressible, Role};
 
@@ -35,6 +37,12 @@ pub struct Location {
 /// A span in milliseconds, as the wire has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{}, {}}}", self.group.0, self.object.0)
+    }
+}
 
 impl RequestId {
     /// Which side the request came from, by its parity.

@@ -116,6 +116,11 @@ impl TrackNamespace {
         other.0.starts_with(&self.0)
     }
 
+    /// Every prefix of this, from the empty one to this itself.
+    pub fn prefixes(&self) -> impl DoubleEndedIterator<Item = Self> + '_ {
+        (0..=self.0.len()).map(|count| Self(self.0.iter().take(count).cloned().collect()))
+    }
+
     /// Whether one of the two is a prefix of the other.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.is_prefix_of(other) || other.is_prefix_of(self)

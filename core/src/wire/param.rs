@@ -245,6 +245,53 @@ impl Parameters {
         Ok(())
     }
 
+    /// These parameters after a REQUEST_UPDATE: what the update does not name stays (§ REQUEST_UPDATE). Tokens are added.
+    pub fn apply_update(&mut self, update: &Self) {
+        fn replace<T: Clone>(old: &mut Option<T>, new: Option<&T>) {
+            if let Some(new) = new {
+                *old = Some(new.clone());
+            }
+        }
+        let tokens = update.authorization_tokens.iter().cloned();
+        self.authorization_tokens.extend(tokens);
+        let Self {
+            authorization_tokens: _,
+            object_delivery_timeout,
+            subgroup_delivery_timeout,
+            rendezvous_timeout,
+            expires,
+            largest_object,
+            fill_timeout,
+            forward,
+            subscriber_priority,
+            filter,
+            group_order,
+            new_group_request,
+            track_namespace_prefix,
+        } = self;
+        replace(
+            object_delivery_timeout,
+            update.object_delivery_timeout.as_ref(),
+        );
+        replace(
+            subgroup_delivery_timeout,
+            update.subgroup_delivery_timeout.as_ref(),
+        );
+        replace(rendezvous_timeout, update.rendezvous_timeout.as_ref());
+        replace(expires, update.expires.as_ref());
+        replace(largest_object, update.largest_object.as_ref());
+        replace(fill_timeout, update.fill_timeout.as_ref());
+        replace(forward, update.forward.as_ref());
+        replace(subscriber_priority, update.subscriber_priority.as_ref());
+        replace(filter, update.filter.as_ref());
+        replace(group_order, update.group_order.as_ref());
+        replace(new_group_request, update.new_group_request.as_ref());
+        replace(
+            track_namespace_prefix,
+            update.track_namespace_prefix.as_ref(),
+        );
+    }
+
     /// Whether a peer of this draft understands all of these parameters in this place.
     ///
     /// # Errors
