@@ -1,1 +1,89 @@
-//! Drives the core on smol.
+//! Drives an [`Application`] of the core with s2n-quic on smol.
+//!
+//! One task owns all connections of an endpoint. s2n-quic's wakers fill a queue of events; each round the task tells the
+//! application what happened and carries out what it wants, one output at a time. The sockets are this crate's own, on
+//! async-io: no tokio runtime is ever started. There is no protocol logic here, and no queue: bytes that QUIC cannot take
+//! now stay in the core.
+//!
+//! ```no_run
+//! use oxymoq_core::runtime::{ServerSettings, Settings};
+//! use oxymoq_core::transport::Application;
+//! use oxymoq_smol::{Endpoint, Error};
+//!
+//! fn serve(app: &mut impl Application) -> Result<(), Error> {
+//!     let endpoint = Endpoint::bind(Settings {
+//!         server: Some(ServerSettings::new(4433, vec!["moqt-18".into(), "h3".into()])),
+//!         ..Settings::default()
+//!     })?;
+//!     println!("listening on {}", endpoint.local_address());
+//!     let exit = oxymoq_smol::run(endpoint, app)?;
+//!     println!("{exit:?}");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! What s2n-quic cannot do, and what that means for an application:
+//!
+//! | not there | effect |
+//! |---|---|
+//! | raising the number of streams or a window later | [`Output::AllowStreams`] does nothing; a peer may open 1024 streams of each kind from the start, and every connection has `publisher_window` |
+//! | stream priorities | [`Output::Priority`] does nothing; the order of writes decides, which the bound on un-acknowledged bytes keeps late |
+//! | reasons of a close | the code arrives, the words do not, either way |
+//! | asking before the handshake | [`Application::handle_incoming`] is called when the handshake is done; before it, only the number of handshakes decides |
+//! | connecting from a server's socket | outgoing connections have sockets of their own, one per list of protocols and address family |
+//! | errors of the network | a closed port is silence until the connect timeout |
+//! | 0-RTT | a returning client waits for the same round trips as a new one |
+//!
+//! [`Output::AllowStreams`]: oxymoq_core::transport::Output::AllowStreams
+//! [`Output::Priority`]: oxymoq_core::transport::Output::Priority
+
+mod alert;
+mod connection;
+mod datagram;
+mod dial;
+mod endpoint;
+mod error;
+mod io;
+mod observe;
+mod ready;
+mod reason;
+mod stack;
+mod tls;
+
+use async_signal::{Signal, Signals};
+use log::info;
+use oxymoq_core::transport::{Application, Exit};
+use smol::future::FutureExt as _;
+use smol::stream::StreamExt as _;
+
+pub use endpoint::Endpoint;
+pub use error::Error;
+
+/// Drives `app` on this thread until it exits.
+///
+/// SIGINT (Ctrl-C) or SIGTERM tells the application to come to an end; a second one ends at once.
+///
+/// # Errors
+/// If signals cannot be watched.
+pub fn run<A: Application>(endpoint: Endpoint, app: &mut A) -> Result<Exit, Error> {
+    let signals = || {
+        Signals::new([Signal::Int, Signal::Term]).map_err(|cause| Error::System {
+            what: "watching for signals",
+            cause,
+        })
+    };
+    let mut first = signals()?;
+    let mut second = signals()?;
+    let work = endpoint.run(app, async move {
+        first.next().await;
+        info!("coming to an end; once more to stop at once");
+    });
+    let stop = async move {
+        second.next().await;
+        second.next().await;
+        Ok(Exit::Failure(
+            "stopped before the work was finished".to_owned(),
+        ))
+    };
+    async_io::block_on(work.or(stop))
+}

@@ -1,0 +1,206 @@
+//! What s2n-quic's streams do not tell but its events do: the congestion window, the path, and the peer's credit per stream.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::time::Duration;
+
+use s2n_quic::provider::event::events::{
+    ConnectionClosed, ConnectionStarted, Frame, FrameReceived, MtuUpdated, Path, RecoveryMetrics,
+    SocketAddress, TransportParametersReceived,
+};
+use s2n_quic::provider::event::{ConnectionInfo, ConnectionMeta, Subscriber};
+
+use crate::ready::lock;
+
+/// Credits and stops that wait to be looked at; more streams than that are never open at once.
+const MAX_NEWS: usize = 65_536;
+/// Smallest QUIC packet that every path carries, in bytes.
+const MIN_PACKET: u16 = 1200;
+/// Bytes of a packet that a datagram cannot use: first byte, packet number (4), AEAD tag (16), frame type, length (2).
+const DATAGRAM_OVERHEAD: usize = 1 + 4 + 16 + 1 + 2;
+
+/// Changes of the round-trip time that nobody wants to know.
+const RTT_NOISE: Duration = Duration::from_millis(2);
+
+/// The subscriber of an endpoint's events.
+#[derive(Debug)]
+pub(crate) struct Observer;
+
+/// What was seen of one connection, shared between s2n-quic's callbacks and the adapter.
+pub(crate) type Shared = Arc<Mutex<Observed>>;
+
+/// What was seen of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    /// Bytes that may be in flight.
+    pub(crate) congestion_window: u64,
+    /// Smoothed round-trip time; zero: not measured yet.
+    pub(crate) rtt: Duration,
+    /// Largest QUIC packet of the path, in bytes.
+    packet: u16,
+    /// Length of the connection id that packets to the peer carry.
+    connection_id: usize,
+    /// How many bytes the peer takes on each stream at first.
+    pub(crate) initial_credit: InitialCredit,
+    /// How many bytes the peer takes on a stream by now, by s2n-quic's stream id, for streams where that rose.
+    pub(crate) credit: BTreeMap<u64, u64>,
+    /// Streams that the peer does not want any more, by s2n-quic's stream id, with its code.
+    pub(crate) stopped: BTreeMap<u64, u64>,
+    /// The adapter waits for acknowledgements.
+    pub(crate) wants_room: bool,
+    /// What the application was last told of the path.
+    pub(crate) told_rtt: Duration,
+    pub(crate) told_datagram: usize,
+    remote: Option<SocketAddr>,
+    waker: Option<Waker>,
+}
+
+/// How many bytes the peer takes on each stream at first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct InitialCredit {
+    /// On unidirectional streams that this side opens.
+    pub(crate) uni: u64,
+    /// On bidirectional streams that this side opens.
+    pub(crate) local_bidi: u64,
+    /// On bidirectional streams that the peer opens.
+    pub(crate) peer_bidi: u64,
+}
+
+impl Observed {
+    /// Names who is to be woken for news.
+    pub(crate) fn listen(&mut self, waker: Waker) {
+        self.waker = Some(waker);
+    }
+
+    /// Largest datagram payload that a packet of the path carries, in bytes.
+    pub(crate) fn datagram_room(&self) -> usize {
+        usize::from(self.packet.max(MIN_PACKET))
+            .saturating_sub(DATAGRAM_OVERHEAD.saturating_add(self.connection_id))
+    }
+
+    /// Whether the path changed by so much that the application wants to know.
+    pub(crate) fn path_news(&self) -> bool {
+        let drift = self.rtt.abs_diff(self.told_rtt);
+        drift > self.told_rtt / 4 + RTT_NOISE || self.datagram_room() != self.told_datagram
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn set_path(&mut self, path: &Path<'_>) {
+        self.connection_id = path.remote_cid.bytes.len();
+        self.remote = standard(&path.remote_addr);
+    }
+}
+
+impl Subscriber for Observer {
+    type ConnectionContext = Shared;
+
+    fn create_connection_context(
+        &mut self,
+        _meta: &ConnectionMeta,
+        _info: &ConnectionInfo<'_>,
+    ) -> Shared {
+        Shared::default()
+    }
+
+    fn on_connection_started(
+        &mut self,
+        seen: &mut Shared,
+        _meta: &ConnectionMeta,
+        event: &ConnectionStarted<'_>,
+    ) {
+        lock(seen).set_path(&event.path);
+    }
+
+    fn on_transport_parameters_received(
+        &mut self,
+        seen: &mut Shared,
+        _meta: &ConnectionMeta,
+        event: &TransportParametersReceived<'_>,
+    ) {
+        let peer = &event.transport_parameters;
+        // "Local" and "remote" are seen from the peer.
+        lock(seen).initial_credit = InitialCredit {
+            uni: peer.initial_max_stream_data_uni,
+            local_bidi: peer.initial_max_stream_data_bidi_remote,
+            peer_bidi: peer.initial_max_stream_data_bidi_local,
+        };
+    }
+
+    fn on_frame_received(
+        &mut self,
+        seen: &mut Shared,
+        _meta: &ConnectionMeta,
+        event: &FrameReceived<'_>,
+    ) {
+        if let Frame::MaxStreamData { id, value, .. } = event.frame {
+            let mut seen = lock(seen);
+            if seen.credit.len() < MAX_NEWS {
+                let credit = seen.credit.entry(id).or_default();
+                *credit = value.max(*credit);
+                seen.wake();
+            }
+        } else if let Frame::StopSending { id, error_code, .. } = event.frame {
+            let mut seen = lock(seen);
+            if seen.stopped.len() < MAX_NEWS {
+                seen.stopped.entry(id).or_insert(error_code);
+                seen.wake();
+            }
+        }
+    }
+
+    fn on_recovery_metrics(
+        &mut self,
+        seen: &mut Shared,
+        _meta: &ConnectionMeta,
+        event: &RecoveryMetrics<'_>,
+    ) {
+        if !event.path.is_active {
+            return;
+        }
+        let mut seen = lock(seen);
+        seen.congestion_window = event.congestion_window.into();
+        seen.rtt = event.smoothed_rtt;
+        seen.set_path(&event.path);
+        if seen.wants_room || seen.path_news() {
+            seen.wake();
+        }
+    }
+
+    fn on_mtu_updated(&mut self, seen: &mut Shared, _meta: &ConnectionMeta, event: &MtuUpdated) {
+        let mut seen = lock(seen);
+        seen.packet = event.mtu;
+        if seen.path_news() {
+            seen.wake();
+        }
+    }
+
+    fn on_connection_closed(
+        &mut self,
+        seen: &mut Shared,
+        _meta: &ConnectionMeta,
+        event: &ConnectionClosed,
+    ) {
+        let seen = lock(seen);
+        // The application was never told of this one, so nobody else will mention it.
+        if let (None, Some(remote)) = (&seen.waker, seen.remote) {
+            log::debug!("{remote}: handshake failed: {}", event.error);
+        }
+    }
+}
+
+fn standard(address: &SocketAddress<'_>) -> Option<SocketAddr> {
+    if let SocketAddress::IpV4 { ip, port, .. } = *address {
+        Some(SocketAddr::new(IpAddr::from(*ip), port))
+    } else if let SocketAddress::IpV6 { ip, port, .. } = *address {
+        Some(SocketAddr::new(IpAddr::from(*ip).to_canonical(), port))
+    } else {
+        None
+    }
+}

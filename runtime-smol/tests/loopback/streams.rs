@@ -1,0 +1,432 @@
+//! Streams over loopback: bytes, ends, abandonments and back-pressure, both ways.
+use std::collections::BTreeMap;
+
+use crate::harness::{
+    Event, Hands, bind, client_settings, log, pattern, run, run_pair, server_settings,
+};
+use bytes::{Bytes, BytesMut};
+use oxymoq_core::transport::{Answer, ConnectionId, Dir, Input, Output, Room, StreamId};
+
+/// Reads a stream as long as there is something, and returns new bytes and ends.
+fn reader(hands: &mut Hands, id: ConnectionId, event: &Event) -> Option<(StreamId, Answer)> {
+    match event {
+        Event::Input(Input::Opened { stream, .. } | Input::Readable(stream)) => {
+            hands.read(id, *stream);
+            None
+        }
+        Event::Answer(Output::Read { stream, .. }, answer) => {
+            if matches!(answer, Answer::Data(_)) {
+                hands.read(id, *stream);
+            }
+            (!matches!(answer, Answer::Blocked)).then(|| (*stream, answer.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// Keeps what writes did not take, and offers it again when told of room.
+#[derive(Default)]
+struct Writer {
+    rest: BTreeMap<StreamId, (Bytes, bool)>,
+    stuck: BTreeMap<StreamId, Room>,
+}
+
+impl Writer {
+    fn on(&mut self, hands: &mut Hands, id: ConnectionId, event: &Event) {
+        match event {
+            Event::Answer(
+                Output::Write {
+                    stream, bytes, fin, ..
+                },
+                Answer::Wrote { taken, room },
+            ) => {
+                self.rest.remove(stream);
+                self.stuck.remove(stream);
+                if *taken < bytes.len() {
+                    self.rest.insert(*stream, (bytes.slice(*taken..), *fin));
+                    self.stuck.insert(*stream, *room);
+                }
+            }
+            // Any of these makes the connection dirty: everything that waits is offered.
+            Event::Input(Input::Writable(_) | Input::Acked(_) | Input::Path { .. }) => {
+                for (stream, (bytes, fin)) in std::mem::take(&mut self.rest) {
+                    hands.write(id, stream, bytes, fin);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn megabyte_comes_back_over_a_bidirectional_stream() {
+    let sent = pattern(1 << 20);
+    let expected = sent.clone();
+    let mut echo = Writer::default();
+    let mut held: BTreeMap<StreamId, BytesMut> = BTreeMap::new();
+    let mut writer = Writer::default();
+    let mut received = BytesMut::new();
+    let mut acked = false;
+    run(
+        move |hands, id, event| {
+            echo.on(hands, id, &event);
+            match reader(hands, id, &event) {
+                Some((stream, Answer::Data(bytes))) => {
+                    held.entry(stream).or_default().extend_from_slice(&bytes);
+                }
+                Some((stream, Answer::Fin)) => {
+                    let all = held.remove(&stream).unwrap();
+                    hands.write(id, stream, all, true);
+                }
+                Some(other) => panic!("{other:?}"),
+                None => {}
+            }
+        },
+        move |hands, id, event| {
+            writer.on(hands, id, &event);
+            match &event {
+                Event::Input(Input::Connected { .. }) => {
+                    let stream = hands.open(id, Dir::Bi);
+                    hands.write(id, stream, sent.clone(), true);
+                    hands.read(id, stream);
+                }
+                Event::Input(Input::Acked(stream)) => {
+                    assert_eq!(*stream, StreamId::local(0));
+                    acked = true;
+                }
+                _ => {}
+            }
+            match reader(hands, id, &event) {
+                Some((_, Answer::Data(bytes))) => received.extend_from_slice(&bytes),
+                Some((_, Answer::Fin)) => {
+                    assert!(acked, "the peer read all of it, so it acknowledged it");
+                    assert_eq!(received, expected);
+                    hands.exit();
+                }
+                Some(other) => panic!("{other:?}"),
+                None => {}
+            }
+        },
+    );
+}
+
+#[test]
+fn unidirectional_streams_cross_both_ways() {
+    let mut got_by_server = BytesMut::new();
+    let mut got_by_client = BytesMut::new();
+    run(
+        move |hands, id, event| {
+            if let Event::Input(Input::Opened { stream, dir }) = &event {
+                assert_eq!((*stream, *dir), (StreamId::peer(0), Dir::Uni));
+            }
+            match reader(hands, id, &event) {
+                Some((_, Answer::Data(bytes))) => got_by_server.extend_from_slice(&bytes),
+                Some((_, Answer::Fin)) => {
+                    let stream = hands.open(id, Dir::Uni);
+                    hands.write(id, stream, got_by_server.split().freeze(), false);
+                    hands.write(id, stream, Bytes::new(), true);
+                }
+                _ => {}
+            }
+        },
+        move |hands, id, event| {
+            if matches!(event, Event::Input(Input::Connected { .. })) {
+                let stream = hands.open(id, Dir::Uni);
+                hands.write(id, stream, "there and back", true);
+            }
+            match reader(hands, id, &event) {
+                Some((_, Answer::Data(bytes))) => got_by_client.extend_from_slice(&bytes),
+                Some((_, Answer::Fin)) => {
+                    assert_eq!(got_by_client, "there and back");
+                    hands.exit();
+                }
+                _ => {}
+            }
+        },
+    );
+}
+
+#[test]
+fn small_reads_lose_nothing() {
+    let mut got = BytesMut::new();
+    run(
+        move |hands, id, event| match event {
+            Event::Input(Input::Opened { stream, .. } | Input::Readable(stream)) => {
+                hands.push(id, Output::Read { stream, max: 3 });
+            }
+            Event::Answer(Output::Read { stream, max }, Answer::Data(bytes)) => {
+                assert!(!bytes.is_empty() && bytes.len() <= max);
+                got.extend_from_slice(&bytes);
+                hands.push(id, Output::Read { stream, max: 3 });
+            }
+            Event::Answer(_, Answer::Fin) => {
+                assert_eq!(got, pattern(1000));
+                hands.close(id, 0);
+            }
+            _ => {}
+        },
+        |hands, id, event| match event {
+            Event::Input(Input::Connected { .. }) => {
+                let stream = hands.open(id, Dir::Uni);
+                hands.write(id, stream, pattern(1000), true);
+            }
+            Event::Input(Input::Closed(_)) => hands.exit(),
+            _ => {}
+        },
+    );
+}
+
+/// Each side resets one stream and stops another; each side sees the other's codes.
+#[test]
+fn reset_and_stop_carry_their_codes_both_ways() {
+    const LARGE: u64 = (1 << 62) - 1;
+    let seen = log::<String>();
+    let (server_seen, client_seen) = (seen.clone(), seen.clone());
+    // The opener sends a byte on each of two bidirectional streams; the other side stops the first with its number, and
+    // resets its own half of it; the opener resets the second.
+    let script = |who: &'static str, seen: crate::harness::Log<String>, own_first: bool| {
+        let start = |hands: &mut Hands, id| {
+            for _ in 0..2 {
+                let stream = hands.open(id, Dir::Bi);
+                hands.write(id, stream, "x", false);
+                hands.read(id, stream);
+            }
+        };
+        move |hands: &mut Hands, id: ConnectionId, event: Event| {
+            let say = |what: String| seen.borrow_mut().push(format!("{who} {what}"));
+            match &event {
+                Event::Input(Input::Connected { .. }) if own_first => start(hands, id),
+                Event::Input(Input::Stopped { stream, code }) => {
+                    say(format!("stopped {stream} {code:#x}"));
+                    hands.push(
+                        id,
+                        Output::Reset {
+                            stream: *stream,
+                            code: 1,
+                        },
+                    );
+                    let other = StreamId::local(stream.index() + 1);
+                    hands.push(
+                        id,
+                        Output::Reset {
+                            stream: other,
+                            code: 0x51,
+                        },
+                    );
+                }
+                _ => {}
+            }
+            match reader(hands, id, &event) {
+                Some((stream, Answer::Data(_))) if stream == StreamId::peer(0) => {
+                    hands.push(id, Output::Stop { stream, code: 0x99 });
+                    hands.push(
+                        id,
+                        Output::Reset {
+                            stream,
+                            code: LARGE,
+                        },
+                    );
+                }
+                Some((stream, Answer::Reset(code))) => {
+                    say(format!("reset {stream} {code:#x}"));
+                    if !own_first && stream == StreamId::peer(1) {
+                        start(hands, id);
+                    }
+                    if own_first && seen.borrow().len() == 6 {
+                        hands.exit();
+                    }
+                }
+                _ => {}
+            }
+        }
+    };
+    run(
+        script("server", server_seen, false),
+        script("client", client_seen, true),
+    );
+    let mut seen = seen.borrow().clone();
+    seen.sort();
+    let expected = ["client", "server"].map(|who| {
+        [
+            format!("{who} reset local stream 0 {LARGE:#x}"),
+            format!("{who} reset peer stream 1 0x51"),
+            format!("{who} stopped local stream 0 0x99"),
+        ]
+    });
+    assert_eq!(seen, expected.concat());
+}
+
+#[test]
+fn abandoned_connection_never_looks_like_a_finished_stream() {
+    let server = bind(server_settings());
+    let client = bind(client_settings());
+    let ended = log::<Answer>();
+    let server_ended = ended.clone();
+    let mut calling = crate::harness::Scripted::new(|hands: &mut Hands, id, event| match event {
+        Event::Input(Input::Connected { .. }) => {
+            let stream = hands.open(id, Dir::Uni);
+            hands.write(id, stream, "half of it", false);
+        }
+        // Leaves without closing anything.
+        Event::Answer(Output::Write { .. }, _) => hands.exit(),
+        _ => {}
+    });
+    let port = server.local_address().port();
+    calling.hands.connect("127.0.0.1", port, &["moqt-18"]);
+    let mut serving = crate::harness::Scripted::new(|hands: &mut Hands, id, event: Event| {
+        if let Some((_, answer)) = reader(hands, id, &event) {
+            server_ended.borrow_mut().push(answer);
+        }
+        if matches!(event, Event::Input(Input::Closed(_))) {
+            hands.exit();
+        }
+    });
+    let (left, right) = crate::harness::within_a_minute(smol::future::zip(
+        client.run(&mut calling, crate::harness::never()),
+        server.run(&mut serving, crate::harness::never()),
+    ));
+    left.and(right).unwrap();
+    assert!(!ended.borrow().contains(&Answer::Fin), "{ended:?}");
+}
+
+#[test]
+fn reader_that_stops_reading_stops_the_writer_of_that_stream_only() {
+    const WINDOW: u64 = 64 << 10;
+    let mut settings = server_settings();
+    settings.transport.stream_window = WINDOW;
+    let server = bind(settings);
+    let client = bind(client_settings());
+    let mut writer = Writer::default();
+    let mut got: BTreeMap<StreamId, usize> = BTreeMap::new();
+    let (slow, quick) = (StreamId::peer(0), StreamId::peer(1));
+    run_pair(
+        server,
+        move |hands, id, event| {
+            // The first stream is read only once the second one has ended.
+            if let Event::Input(Input::Opened { stream, .. } | Input::Readable(stream)) = event
+                && stream == slow
+                && !got.contains_key(&quick)
+            {
+                return;
+            }
+            match reader(hands, id, &event) {
+                Some((stream, Answer::Data(bytes))) => {
+                    *got.entry(stream).or_default() += bytes.len();
+                }
+                Some((stream, Answer::Fin)) if stream == quick => hands.read(id, slow),
+                Some((stream, Answer::Fin)) => {
+                    assert_eq!((stream, got[&slow], got[&quick]), (slow, 1 << 20, 1 << 20));
+                    hands.close(id, 0);
+                }
+                _ => {}
+            }
+        },
+        client,
+        move |hands, id, event| {
+            writer.on(hands, id, &event);
+            match event {
+                Event::Input(Input::Connected { .. }) => {
+                    for _ in 0..2 {
+                        let stream = hands.open(id, Dir::Uni);
+                        hands.write(id, stream, pattern(1 << 20), true);
+                    }
+                }
+                Event::Input(Input::Closed(_)) => hands.exit(),
+                Event::Answer(
+                    Output::Write { stream, bytes, .. },
+                    Answer::Wrote { taken, room },
+                ) => {
+                    let left = bytes.len() - taken;
+                    if room == Room::StreamFull
+                        && stream == StreamId::local(0)
+                        && left > (1 << 20) - (64 << 10)
+                    {
+                        panic!("{left} bytes left, but the window is {WINDOW}");
+                    }
+                }
+                _ => {}
+            }
+        },
+    );
+}
+
+#[test]
+fn writer_is_held_to_what_the_path_can_carry_and_urgent_to_twice_that() {
+    let mut first = None;
+    run(
+        |hands, id, event| {
+            if let Some((_, Answer::Fin)) = reader(hands, id, &event) {
+                hands.close(id, 0);
+            }
+        },
+        move |hands, id, event| match event {
+            Event::Input(Input::Connected { .. }) => {
+                let bulk = hands.open(id, Dir::Uni);
+                hands.write(id, bulk, pattern(8 << 20), false);
+                let control = hands.open(id, Dir::Uni);
+                hands.push(
+                    id,
+                    Output::Write {
+                        stream: control,
+                        bytes: pattern(8 << 20),
+                        fin: false,
+                        urgent: true,
+                    },
+                );
+                hands.write(id, control, Bytes::new(), true);
+            }
+            Event::Answer(Output::Write { bytes, urgent, .. }, Answer::Wrote { taken, room }) => {
+                if bytes.is_empty() {
+                    assert_eq!(room, Room::More, "an end needs no room");
+                } else if urgent {
+                    assert_eq!(room, Room::ConnectionFull);
+                    assert_eq!(Some(taken), first, "as much again");
+                } else {
+                    assert_eq!(room, Room::ConnectionFull);
+                    assert!((10_000..200_000).contains(&taken), "{taken}");
+                    first = Some(taken);
+                }
+            }
+            Event::Input(Input::Closed(_)) => hands.exit(),
+            _ => {}
+        },
+    );
+}
+
+#[test]
+fn streams_beyond_the_peers_limit_open_when_others_end() {
+    let mut answers = (0, 0);
+    let mut told = false;
+    run(
+        |hands, id, event| {
+            if let Some((stream, Answer::Data(_))) = reader(hands, id, &event) {
+                hands.push(id, Output::Stop { stream, code: 0 });
+            }
+        },
+        move |hands, id, event| match event {
+            Event::Input(Input::Connected { .. }) => {
+                for _ in 0..1025 {
+                    hands.open(id, Dir::Uni);
+                }
+            }
+            Event::Answer(Output::Open { stream, .. }, answer) => match answer {
+                Answer::Done if told => hands.exit(),
+                Answer::Done => {
+                    answers.0 += 1;
+                    hands.write(id, stream, "x", true);
+                }
+                other => {
+                    assert_eq!(other, Answer::Blocked);
+                    answers.1 += 1;
+                    assert_eq!(answers, (1024, 1));
+                }
+            },
+            Event::Input(Input::CanOpen(dir)) => {
+                assert_eq!(dir, Dir::Uni);
+                told = true;
+                hands.open(id, dir);
+            }
+            _ => {}
+        },
+    );
+}
