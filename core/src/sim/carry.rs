@@ -74,15 +74,11 @@ impl Connection {
         if end.phase != Phase::Open {
             return None;
         }
-        end.streams.values().find_map(|stream| {
-            let sending = stream.sending.as_ref()?;
-            (sending.stopped && !sending.is_over()).then(|| {
-                format!(
-                    "settled without having reset {}, which the peer stopped",
-                    stream.name
-                )
-            })
-        })
+        let wire = end.stopped.first()?;
+        let name = end.streams.get(wire)?.name;
+        Some(format!(
+            "settled without having reset {name}, which the peer stopped"
+        ))
     }
 
     fn open(&mut self, side: Side, name: StreamId, dir: Dir) -> Result<Answer, Violation> {
@@ -171,6 +167,9 @@ impl Connection {
         if fin {
             sending.ending = Some(Ending::Fin);
         }
+        if !all {
+            self.known(side)?.blocked.insert(wire);
+        }
         if taken > 0 || fin {
             self.send_pieces(side, wire, name, bytes.slice(..taken), fin, around)?;
         }
@@ -250,7 +249,7 @@ impl Connection {
         if answer == Answer::Blocked {
             end.refused.insert(Refused::Read(name));
         }
-        self.replace_streams(side, back_at, around.flights);
+        self.replace_stream(side, stream, back_at, around.flights);
         Ok(answer)
     }
 
@@ -304,6 +303,7 @@ impl Connection {
         sending.ending = Some(Ending::Reset);
         sending.blocked = None;
         let size = sending.sent;
+        self.known(side)?.stopped.remove(&stream);
         let (at, _) = self.arrival(around.now, side, 0, around.random);
         around.flights.push(Flight {
             at,
@@ -311,7 +311,7 @@ impl Connection {
             frame: Frame::Reset { stream, code, size },
         });
         let back_at = self.control_arrival(around.now, side);
-        self.replace_streams(side, back_at, around.flights);
+        self.replace_stream(side, stream, back_at, around.flights);
         Ok(())
     }
 
@@ -343,7 +343,7 @@ impl Connection {
         if !ended {
             send(Frame::Stop { stream, code });
         }
-        self.replace_streams(side, back_at, around.flights);
+        self.replace_stream(side, stream, back_at, around.flights);
         Ok(())
     }
 

@@ -84,6 +84,24 @@ impl Frame {
     pub(super) const fn travels(&self) -> bool {
         !matches!(self, Self::DatagramRoom | Self::Path | Self::Over(_))
     }
+
+    /// The stream that it is about.
+    const fn stream(&self) -> Option<WireId> {
+        match self {
+            Self::Data { stream, .. }
+            | Self::Reset { stream, .. }
+            | Self::Stop { stream, .. }
+            | Self::Acked { stream, .. } => Some(*stream),
+            Self::Credit { stream, .. } => *stream,
+            Self::Connected
+            | Self::Streams { .. }
+            | Self::Datagram(_)
+            | Self::Close { .. }
+            | Self::DatagramRoom
+            | Self::Path
+            | Self::Over(_) => None,
+        }
+    }
 }
 
 /// A frame that will arrive at `to`.
@@ -126,6 +144,10 @@ pub(super) struct End {
     pub(super) settings: TransportSettings,
     pub(super) names: BTreeMap<StreamId, WireId>,
     pub(super) streams: BTreeMap<WireId, Stream>,
+    /// Streams to which a [`Input::Writable`] may be owed.
+    pub(super) blocked: BTreeSet<WireId>,
+    /// Streams that the peer stopped and the application must reset.
+    pub(super) stopped: BTreeSet<WireId>,
     /// Bytes that the peer's connection window still allows.
     pub(super) credit: usize,
     /// Bytes taken from the application that the peer did not acknowledge.
@@ -184,6 +206,8 @@ impl End {
             settings,
             names: BTreeMap::new(),
             streams: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             credit: 0,
             unacked: 0,
             may_open: BTreeMap::new(),
@@ -216,20 +240,25 @@ impl End {
     /// Tells the streams that have room again.
     fn wake_writers(&mut self, inputs: &mut Vec<Input>) {
         let (room, urgent_room) = (self.room(false), self.room(true));
-        for stream in self.streams.values_mut() {
+        let streams = &mut self.streams;
+        self.blocked.retain(|wire| {
+            let Some(stream) = streams.get_mut(wire) else {
+                return false;
+            };
             let Some(sending) = &mut stream.sending else {
-                continue;
+                return false;
             };
-            let room = if sending.blocked == Some(true) {
-                urgent_room
-            } else {
-                room
+            let Some(urgent) = sending.blocked else {
+                return false;
             };
-            if sending.blocked.is_some() && room > 0 && sending.credit > 0 {
-                sending.blocked = None;
-                inputs.push(Input::Writable(stream.name));
+            let room = if urgent { urgent_room } else { room };
+            if room == 0 || sending.credit == 0 {
+                return true;
             }
-        }
+            sending.blocked = None;
+            inputs.push(Input::Writable(stream.name));
+            false
+        });
     }
 }
 
@@ -343,11 +372,9 @@ impl Connection {
         let Some(frame) = change_phase(end, frame, max_datagram, &mut inputs) else {
             return inputs;
         };
-        if let Frame::Data { stream, .. }
-        | Frame::Reset { stream, .. }
-        | Frame::Stop { stream, .. } = &frame
-        {
-            appear(end, to, *stream, stream_window, &mut inputs);
+        let touched = frame.stream();
+        if let Some(wire) = touched {
+            appear(end, to, wire, stream_window, &mut inputs);
         }
         match frame {
             Frame::Connected | Frame::Over(_) | Frame::Close { .. } => {}
@@ -401,27 +428,39 @@ impl Connection {
             }
             Frame::Datagram(bytes) => inputs.push(Input::Datagram(bytes)),
         }
-        self.replace_streams(to, back_at, flights);
+        if let Some(wire) = touched {
+            self.replace_stream(to, wire, back_at, flights);
+        }
         inputs
     }
 
-    /// Lets the peer open a stream for each of its streams that is over.
-    pub(super) fn replace_streams(&mut self, side: Side, at: Time, flights: &mut Vec<Flight>) {
+    /// Lets the peer open another stream if this one of its streams is over.
+    pub(super) fn replace_stream(
+        &mut self,
+        side: Side,
+        wire: WireId,
+        at: Time,
+        flights: &mut Vec<Flight>,
+    ) {
         let Some(end) = self.end_mut(side) else {
             return;
         };
-        for (wire, stream) in &mut end.streams {
-            if wire.opener != side && !stream.replaced && stream.is_over() {
-                stream.replaced = true;
-                flights.push(Flight {
-                    at,
-                    to: side.other(),
-                    frame: Frame::Streams {
-                        dir: wire.dir,
-                        more: 1,
-                    },
-                });
-            }
+        if wire.opener == side {
+            return;
+        }
+        if let Some(stream) = end.streams.get_mut(&wire)
+            && !stream.replaced
+            && stream.is_over()
+        {
+            stream.replaced = true;
+            flights.push(Flight {
+                at,
+                to: side.other(),
+                frame: Frame::Streams {
+                    dir: wire.dir,
+                    more: 1,
+                },
+            });
         }
     }
 }
@@ -519,6 +558,7 @@ fn stopped(end: &mut End, wire: WireId, code: u64, inputs: &mut Vec<Input>) {
     {
         sending.stopped = true;
         sending.blocked = None;
+        end.stopped.insert(wire);
         inputs.push(Input::Stopped { stream: name, code });
     }
 }
