@@ -265,12 +265,11 @@ impl<'a, A: Application> Driver<'a, A> {
             self.enqueue(handle);
         }
         let more_to_serve = self.serve_some();
-        if self.exit.is_none() {
-            self.start_dials();
-            if let Some(exit) = self.app.poll_exit() {
-                self.close_all();
-                self.exit = Some((exit, self.now + LINGER));
-            }
+        if self.exit.is_none()
+            && let Some(exit) = self.app.poll_exit()
+        {
+            self.close_all();
+            self.exit = Some((exit, self.now + LINGER));
         }
         Ok(more_to_receive || more_to_serve || !self.touched.is_empty())
     }
@@ -645,7 +644,12 @@ impl<'a, A: Application> Driver<'a, A> {
         if self.exit.is_some() {
             return;
         }
-        while let Some(id) = self.app.poll_dirty() {
+        loop {
+            // First, so that a connection just asked for is known when it is dirty.
+            self.start_dials();
+            let Some(id) = self.app.poll_dirty() else {
+                return;
+            };
             if let Some(&handle) = self.ids.get(&id) {
                 if let Some(slot) = slot(&mut self.slots, handle) {
                     slot.dirty = true;
@@ -716,6 +720,10 @@ impl<'a, A: Application> Driver<'a, A> {
             && let Some(event) = slot.drained.take()
         {
             self.timers.disarm(key, &mut slot.timer);
+            if slot.handshake_until.is_some() {
+                // Closed by the application before the handshake was through.
+                self.handshakes -= 1;
+            }
             self.quic.handle_event(handle, event);
             if let Some(place) = self.slots.get_mut(handle.0) {
                 *place = None;

@@ -5,5 +5,7 @@
 )]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
+mod failures;
 mod loopback;
+mod path;
 mod support;

@@ -1,12 +1,14 @@
 //! Two applications over real sockets of this machine, and a small scripted application to be one of them.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use oxymoq_core::runtime::{ClientSettings, ServerSettings, Settings, Trust};
+use oxymoq_core::runtime::{ClientSettings, Pem, ServerSettings, Settings, Trust};
 use oxymoq_core::time::Time;
 use oxymoq_core::transport::{
     Admission, Answer, Application, Closed, ConnectionId, Dir, Exit, Incoming, Input, Output, Room,
@@ -62,6 +64,84 @@ pub(crate) fn run_bound(
     })
 }
 
+/// Runs a client alone until it exits.
+pub(crate) fn run_client(settings: Settings, client: &mut impl Application) -> Exit {
+    let endpoint = Endpoint::bind(settings).unwrap();
+    block_on(endpoint.run(client, pending())).unwrap()
+}
+
+/// A certificate and its key in PEM form, for these names.
+pub(crate) fn certificate(names: &[&str], authority: bool) -> (Pem, Pem) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    params.is_ca = if authority {
+        rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained)
+    } else {
+        rcgen::IsCa::ExplicitNoCa
+    };
+    let key = rcgen::KeyPair::generate().unwrap();
+    let chain = params.self_signed(&key).unwrap();
+    (
+        pem("test.pem", &chain.pem()),
+        pem("test.key", &key.serialize_pem()),
+    )
+}
+
+pub(crate) fn pem(origin: &str, content: &str) -> Pem {
+    Pem {
+        origin: origin.to_owned(),
+        content: content.as_bytes().to_vec(),
+    }
+}
+
+/// Passes packets on between clients and a server, as long as it is let.
+pub(crate) struct Proxy {
+    socket: tokio::net::UdpSocket,
+    pub(crate) address: SocketAddr,
+    server: SocketAddr,
+    /// Loses every `n`th packet; 1 loses all, 0 none.
+    pub(crate) lose_every: Rc<Cell<u32>>,
+}
+
+impl Proxy {
+    /// Must be called within a runtime.
+    pub(crate) async fn new(server: SocketAddr) -> Self {
+        let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .unwrap();
+        Self {
+            address: socket.local_addr().unwrap(),
+            socket,
+            server,
+            lose_every: Rc::default(),
+        }
+    }
+
+    /// Serves one client, for ever.
+    pub(crate) async fn run(self) {
+        let mut client = None;
+        let mut packet = vec![0; 65_536];
+        let mut count = 0_u32;
+        loop {
+            let (size, from) = self.socket.recv_from(&mut packet).await.unwrap();
+            let to = if from == self.server {
+                client
+            } else {
+                client = Some(from);
+                Some(self.server)
+            };
+            count += 1;
+            let lost = count.checked_rem(self.lose_every.get()) == Some(0);
+            if let Some(to) = to.filter(|_| !lost) {
+                self.socket
+                    .send_to(packet.get(..size).unwrap(), to)
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+}
+
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -99,6 +179,8 @@ pub(crate) struct Wishes {
     pub(crate) refuse: bool,
     pub(crate) exit: Option<Exit>,
     pub(crate) timeout: Option<Duration>,
+    /// Whether writes are from now on.
+    pub(crate) urgent: bool,
     /// Bytes that were written and not taken by the transport.
     pub(crate) unsent: usize,
 }
@@ -355,7 +437,7 @@ impl<F: FnMut(&mut Wishes, ConnectionId, Happening)> Application for Script<F> {
             stream,
             bytes,
             fin,
-            urgent: false,
+            urgent: self.wishes.urgent,
         });
         wanted.last.clone()
     }
