@@ -1,1 +1,774 @@
-//! WebTransport over HTTP/3.
+//! WebTransport over HTTP/3: just enough of both to carry one session over one connection, as client or as server.
+//!
+//! [`WebTransport`] sits between an adapter and the machine that speaks the application's protocol. Both speak
+//! [`transport`](crate::transport), and neither knows of HTTP/3: streams lose and gain their prefixes here, codes and
+//! datagrams are translated, and control streams, settings, the CONNECT request and capsules stay inside.
+//!
+//! It serves the drafts 02 to 15 and later of WebTransport over HTTP/3 at once (RFC 9114, RFC 9204, RFC 9220, RFC 9297
+//! below them), without a QPACK dynamic table, server push, flow control inside the session, or a second session.
+
+mod capsule;
+mod connect;
+mod control;
+mod error;
+mod exchange;
+mod frame;
+mod huffman;
+mod qpack;
+mod receive;
+mod settings;
+mod static_table;
+mod stream;
+mod structured;
+mod translate;
+mod varint;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+
+use crate::time::Time;
+use crate::transport::{Closed, Dir, Input, Output, Room, StreamId};
+
+use capsule::Capsules;
+use control::Control;
+use error::{Code, H3_CLOSED_CRITICAL_STREAM, H3_NO_ERROR, H3_REQUEST_CANCELLED, Violation};
+use exchange::Exchange;
+use qpack::DecoderStream;
+use settings::Settings;
+use stream::Beginning;
+
+pub use connect::Request;
+pub use translate::Translated;
+
+/// How long a session may take from the end of the TLS handshake to the answered CONNECT.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end of a session may take to reach the peer before the connection is closed anyway.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many streams may wait for the session they name. Only their numbers are kept: what they carry stays in the
+/// transport. Further ones are refused.
+pub const MAX_WAITING_STREAMS: usize = 64;
+/// How many datagrams may wait for the session they name. Further ones are dropped.
+pub const MAX_WAITING_DATAGRAMS: usize = 16;
+/// How many streams may be open whose first bytes did not all arrive. Further ones are refused. It only guards memory
+/// (some 40 bytes each): the transport's stream limits are meant to be reached first.
+pub const MAX_BEGINNING_STREAMS: usize = 4096;
+/// How many requests a client may have open at once that have not become the session. Further ones are refused. Each may
+/// hold [`MAX_FIELD_SECTION`](qpack::MAX_FIELD_SECTION), 16 KiB.
+pub const MAX_REQUESTS: usize = 4;
+
+/// How many bytes of HTTP/3's own streams are read at a time.
+const READ_CHUNK: usize = 4096;
+/// Numbers of this layer's own streams, far above those that the inner machine counts up.
+const CONTROL_STREAM: StreamId = StreamId::local(1 << 60);
+const CONNECT_STREAM: StreamId = StreamId::local((1 << 60) + 1);
+
+/// What a server accepts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Server {
+    /// Paths where sessions are to be had; compared exactly, without the query. Others are answered 404.
+    pub paths: Vec<String>,
+    /// Protocols spoken, most wanted first. The first one that the client offers too is chosen; a client that offers only
+    /// others is answered 400.
+    pub protocols: Vec<Bytes>,
+    /// What to speak with a client that offers nothing, as browsers do unless told, and libraries that predate the
+    /// negotiation. It is not named in the response. `None`: such a client is answered 400.
+    pub default_protocol: Option<Bytes>,
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Host and port as in the URL, without user information.
+    pub authority: String,
+    /// Path and query, beginning with `/`.
+    pub path: String,
+    /// Protocols offered, most wanted first.
+    pub protocols: Vec<Bytes>,
+    /// What to speak with a server that accepts without choosing. `None`: the session fails.
+    pub default_protocol: Option<Bytes>,
+    /// For clients that act for a web page.
+    pub origin: Option<String>,
+}
+
+/// One WebTransport session over one HTTP/3 connection.
+///
+/// # Contract
+///
+/// * [`handle_input`](Self::handle_input) takes what the adapter tells. What the inner machine must be told follows from
+///   [`poll_input`](Self::poll_input), to be handed over at once and in order. It sees
+///   [`Input::Connected`] when the session is established, with the negotiated protocol as `alpn`, and exactly one
+///   [`Input::Closed`], which may come before the connection itself is over. Nothing comes before the one or after the
+///   other.
+/// * When pumping, take [`poll_output`](Self::poll_output) until it is `None`, then the inner machine's next output through
+///   [`translate`](Self::translate), and start over. An output asked of the adapter is answered with
+///   [`handle_answer`](Self::handle_answer), which gives back what the inner machine must be answered, if it was its own;
+///   take `poll_input` after it.
+/// * The layer must be kept and pumped until the adapter's own [`Input::Closed`] ([`is_over`](Self::is_over)), even when the
+///   inner machine is gone: the end of a session still has to reach the peer.
+///
+/// # What the adapter must keep
+///
+/// Streams that the peer opens are reported in the order of their QUIC stream ids within each direction, without gaps, and
+/// a read never gives more than was asked for. Session ids, which are QUIC stream ids, are derived from that order.
+///
+/// # What the inner machine sees
+///
+/// Its streams keep their numbers; peer streams have gaps. Local numbers must stay below 2^60. It may be told of streams
+/// that it does not know (late news of a refused request), which it ignores. Codes of streams travel in WebTransport's
+/// range of 32 bits: one that does not fit, or that is HTTP/3's own, becomes 0, which in MoQT says "internal error"; a
+/// session's code that does not fit becomes 1, INTERNAL_ERROR.
+#[derive(Debug)]
+pub struct WebTransport {
+    role: Role,
+    phase: Phase,
+    /// What the last output asked, if its answer matters here.
+    asked: Option<Asked>,
+    /// For the inner machine.
+    inputs: VecDeque<Input>,
+    /// Whether the inner machine was told that it is over.
+    told_closed: bool,
+
+    /// Outputs that need no answer.
+    commands: VecDeque<Output>,
+    /// Own streams to open, with what to write on them.
+    opens: VecDeque<(StreamId, Dir, Bytes)>,
+    /// Directions without stream credit.
+    no_credit: [bool; 2],
+    /// Own writes and prefixes that were not taken yet.
+    writes: BTreeMap<StreamId, Pending>,
+    /// Those of them that are worth trying.
+    writable: VecDeque<StreamId>,
+    /// Own writes wait for the next input.
+    full: bool,
+
+    /// Streams of the peer that have not told what they are.
+    beginning: BTreeMap<StreamId, (Dir, QuicId, Beginning)>,
+    /// Streams and datagrams of a session that is not established yet, with its id.
+    waiting: BTreeMap<StreamId, (Dir, u64)>,
+    datagrams: VecDeque<(u64, Bytes)>,
+    /// Streams that stay inside this layer.
+    own: BTreeMap<StreamId, Own>,
+    /// Those of all of them that are worth reading.
+    readable: VecDeque<StreamId>,
+    /// How many bidirectional streams the peer opened.
+    peer_bidi: u64,
+
+    /// The peer's settings, once they arrived.
+    settings: Option<Settings>,
+    session: Option<Session>,
+    /// The transport's limit, prefix included.
+    max_datagram: usize,
+    draining: bool,
+    deadline: Option<(Time, &'static str)>,
+}
+
+#[derive(Debug)]
+enum Role {
+    Server(Server),
+    Client(Client),
+}
+
+/// How far the connection is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No session yet.
+    Handshake,
+    Established,
+    /// The session is over, and the peer is being told.
+    Closing {
+        /// Whether this side ended it.
+        by_us: bool,
+        /// For the end of the connection.
+        reason: Bytes,
+    },
+    /// The connection was asked to close.
+    Ended,
+    /// The connection is closed.
+    Over,
+}
+
+/// The QUIC stream id of a bidirectional stream, a client's if this side is the server.
+type QuicId = u64;
+
+#[derive(Debug)]
+struct Session {
+    request: Request,
+    /// The stream that carries it, and its QUIC stream id, the session's id.
+    connect: StreamId,
+    id: QuicId,
+    capsules: Capsules,
+    /// What streams and datagrams begin with.
+    prefix_uni: Bytes,
+    prefix_bi: Bytes,
+    prefix_datagram: Bytes,
+}
+
+/// A stream that stays inside this layer.
+#[derive(Debug)]
+enum Own {
+    Control(Box<Control>),
+    QpackEncoder,
+    QpackDecoder(DecoderStream),
+    /// A request, the session's included.
+    Exchange(Box<Asking>),
+    /// A refused request whose response is on its way.
+    Refused,
+}
+
+/// A request stream.
+#[derive(Debug)]
+struct Asking {
+    exchange: Exchange,
+    id: QuicId,
+    /// A request that waits for the client's settings, with what was read beyond it.
+    held: Option<(connect::Offer, Bytes)>,
+}
+
+/// Bytes on their way to a stream.
+#[derive(Debug)]
+struct Pending {
+    bytes: Bytes,
+    fin: bool,
+    /// Set for the prefix of a stream of the inner machine; whether it was told to wait for room.
+    inner: Option<bool>,
+}
+
+/// Whose answer comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Open,
+    Write(StreamId),
+    Read(StreamId),
+    InnerOpen(StreamId, Dir),
+}
+
+impl WebTransport {
+    /// A server's side of a connection.
+    pub fn server(server: Server) -> Self {
+        Self::new(Role::Server(server))
+    }
+
+    /// A client's side of a connection.
+    pub fn client(client: Client) -> Self {
+        Self::new(Role::Client(client))
+    }
+
+    fn new(role: Role) -> Self {
+        Self {
+            role,
+            phase: Phase::Handshake,
+            asked: None,
+            inputs: VecDeque::new(),
+            told_closed: false,
+            commands: VecDeque::new(),
+            opens: VecDeque::new(),
+            no_credit: [false; 2],
+            writes: BTreeMap::new(),
+            writable: VecDeque::new(),
+            full: false,
+            beginning: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            datagrams: VecDeque::new(),
+            own: BTreeMap::new(),
+            readable: VecDeque::new(),
+            peer_bidi: 0,
+            settings: None,
+            session: None,
+            max_datagram: 0,
+            draining: false,
+            deadline: None,
+        }
+    }
+
+    /// What the session was asked for with; `None` before it is established. Stays after the end.
+    pub fn established(&self) -> Option<&Request> {
+        self.session.as_ref().map(|session| &session.request)
+    }
+
+    /// Whether the peer asked that the session end soon (DRAIN_SESSION or GOAWAY).
+    pub const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Whether the connection itself is closed, so that this layer can be dropped.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Asks the peer to end the session soon; nothing else changes. Does nothing without a session.
+    pub fn drain(&mut self) {
+        if self.phase == Phase::Established
+            && let Some(session) = &self.session
+        {
+            self.write(session.connect, capsule::drain_frame(), false);
+        }
+    }
+
+    /// Something happened on the connection.
+    pub fn handle_input(&mut self, now: Time, input: Input) {
+        self.full = false;
+        if let Phase::Ended | Phase::Over = self.phase {
+            if let Input::Closed(closed) = input {
+                self.transport_closed(closed);
+            }
+            return;
+        }
+        let result = match input {
+            Input::Connected { max_datagram, .. } => {
+                self.connected(now, max_datagram);
+                Ok(())
+            }
+            Input::Opened { stream, dir } => {
+                self.opened(stream, dir);
+                Ok(())
+            }
+            Input::Readable(stream) => {
+                if self.is_own(stream) {
+                    self.readable.push_back(stream);
+                } else {
+                    self.tell(Input::Readable(stream));
+                }
+                Ok(())
+            }
+            Input::Writable(stream) => {
+                if self.writes.contains_key(&stream) {
+                    self.writable.push_back(stream);
+                } else {
+                    self.tell(Input::Writable(stream));
+                }
+                Ok(())
+            }
+            Input::Stopped { stream, code } => self.stopped(stream, code),
+            Input::Acked(stream) => {
+                self.acked(stream);
+                Ok(())
+            }
+            Input::CanOpen(dir) => {
+                self.set_credit(dir, true);
+                self.tell(Input::CanOpen(dir));
+                Ok(())
+            }
+            Input::Datagram(bytes) => self.datagram(bytes),
+            Input::DatagramRoom => {
+                self.tell(Input::DatagramRoom);
+                Ok(())
+            }
+            Input::Path { rtt, max_datagram } => {
+                self.max_datagram = max_datagram;
+                let max_datagram = self.inner_max_datagram();
+                self.tell(Input::Path { rtt, max_datagram });
+                Ok(())
+            }
+            Input::Closed(closed) => {
+                self.transport_closed(closed);
+                Ok(())
+            }
+        };
+        self.absorb(result);
+        self.set_close_deadline(now);
+    }
+
+    /// What the inner machine must be told next.
+    pub fn poll_input(&mut self) -> Option<Input> {
+        self.inputs.pop_front()
+    }
+
+    /// What this layer itself wants done next.
+    #[must_use = "an output that is not carried out is lost"]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(command) = self.commands.pop_front() {
+            return Some(command);
+        }
+        if let Phase::Ended | Phase::Over = self.phase {
+            return None;
+        }
+        if let Some(&(stream, dir, _)) = self.opens.front()
+            && self.has_credit(dir)
+        {
+            self.asked = Some(Asked::Open);
+            return Some(Output::Open { stream, dir });
+        }
+        if let Some(output) = self.next_write() {
+            return Some(output);
+        }
+        while let Some(stream) = self.readable.pop_front() {
+            let max = match self.beginning.get(&stream) {
+                Some((_, _, beginning)) => beginning.wanted(),
+                None if self.own.contains_key(&stream) => READ_CHUNK,
+                None => continue,
+            };
+            self.asked = Some(Asked::Read(stream));
+            return Some(Output::Read { stream, max });
+        }
+        None
+    }
+
+    fn next_write(&mut self) -> Option<Output> {
+        if self.full {
+            return None;
+        }
+        loop {
+            let &stream = self.writable.front()?;
+            let Some(pending) = self.writes.get(&stream) else {
+                self.writable.pop_front();
+                continue;
+            };
+            self.asked = Some(Asked::Write(stream));
+            return Some(Output::Write {
+                stream,
+                bytes: pending.bytes.clone(),
+                fin: pending.fin,
+                // A few bytes that everything else waits for.
+                urgent: true,
+            });
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), and what for.
+    pub const fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        self.deadline
+    }
+
+    /// The deadline of [`poll_timeout`](Self::poll_timeout) passed.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.deadline.is_none_or(|(deadline, _)| now < deadline) {
+            return;
+        }
+        self.deadline = None;
+        self.full = false;
+        match self.phase {
+            Phase::Handshake => {
+                let (code, reason) = match self.role {
+                    Role::Server(_) => {
+                        (H3_NO_ERROR, "no WebTransport session was asked for in time")
+                    }
+                    Role::Client(_) => (
+                        H3_REQUEST_CANCELLED,
+                        "the server did not answer the WebTransport request in time",
+                    ),
+                };
+                self.end(code, reason);
+                self.tell_closed(Closed::Failed(reason.to_owned()));
+            }
+            Phase::Closing { .. } => self.finish_closing(),
+            Phase::Established | Phase::Ended | Phase::Over => {}
+        }
+    }
+
+    // Beginning and end.
+
+    fn connected(&mut self, now: Time, max_datagram: usize) {
+        self.max_datagram = max_datagram;
+        self.deadline = Some((now + HANDSHAKE_TIMEOUT, "WebTransport handshake"));
+        let mut bytes = Vec::new();
+        varint::put(&mut bytes, stream::CONTROL);
+        bytes.extend(settings::encode(self.is_server()));
+        // Without a dynamic table QPACK needs no streams (RFC 9204 § Encoder and Decoder Streams).
+        self.opens
+            .push_back((CONTROL_STREAM, Dir::Uni, bytes.into()));
+    }
+
+    /// The session exists: the inner machine starts, and what waited for the session is let in.
+    fn establish(&mut self, request: Request, protocol: Bytes, connect: StreamId, id: QuicId) {
+        let mut prefix_datagram = Vec::new();
+        varint::put(&mut prefix_datagram, id / 4);
+        self.session = Some(Session {
+            request,
+            connect,
+            id,
+            capsules: Capsules::default(),
+            prefix_uni: stream::prefix(Dir::Uni, id),
+            prefix_bi: stream::prefix(Dir::Bi, id),
+            prefix_datagram: prefix_datagram.into(),
+        });
+        self.phase = Phase::Established;
+        self.deadline = None;
+        self.inputs.push_back(Input::Connected {
+            alpn: protocol,
+            max_datagram: self.inner_max_datagram(),
+        });
+        for (stream, (dir, session)) in mem::take(&mut self.waiting) {
+            self.attach(stream, dir, session);
+        }
+        for (session, bytes) in mem::take(&mut self.datagrams) {
+            if session == id {
+                self.tell(Input::Datagram(bytes));
+            }
+        }
+    }
+
+    /// The inner machine ends the session.
+    fn close(&mut self, code: u64, reason: Bytes) {
+        let connect = match (&self.phase, &self.session) {
+            (Phase::Established, Some(session)) => session.connect,
+            (Phase::Handshake, _) => {
+                self.end(H3_NO_ERROR, reason);
+                return;
+            }
+            _ => return,
+        };
+        self.write(connect, capsule::close_frame(code, &reason), true);
+        self.start_closing(true, reason);
+    }
+
+    /// The peer ended the session: its CONNECT stream is answered with its end.
+    fn closed_by_peer(&mut self, code: u64, reason: Bytes) {
+        let Some(session) = &self.session else { return };
+        self.write(session.connect, Vec::new(), true);
+        self.tell_closed(Closed::ByPeer {
+            code,
+            reason: reason.clone(),
+        });
+        self.start_closing(false, reason);
+    }
+
+    fn start_closing(&mut self, by_us: bool, reason: Bytes) {
+        self.phase = Phase::Closing { by_us, reason };
+        // Prefixes and streams of the session do not matter any more.
+        self.writes.retain(|_, pending| pending.inner.is_none());
+        self.opens.clear();
+    }
+
+    /// The deadline of closing starts with the first call that knows the time.
+    fn set_close_deadline(&mut self, now: Time) {
+        if matches!(self.phase, Phase::Closing { .. }) && self.deadline.is_none() {
+            self.deadline = Some((now + CLOSE_TIMEOUT, "WebTransport session end"));
+        }
+    }
+
+    /// The peer knows of the session's end, or had time to.
+    fn finish_closing(&mut self) {
+        if let Phase::Closing { reason, .. } = &mut self.phase {
+            let reason = mem::take(reason);
+            self.end(H3_NO_ERROR, reason);
+        }
+    }
+
+    /// The session ended without the words for it.
+    fn lose(&mut self, code: u64, why: String) {
+        if let (Phase::Closing { .. }, _) | (_, None) = (&self.phase, &self.session) {
+            self.finish_closing();
+            return;
+        }
+        self.end(code, Bytes::from(why.clone()));
+        self.tell_closed(Closed::Lost(why));
+    }
+
+    /// Ends the connection if HTTP/3 was broken.
+    fn absorb(&mut self, result: Result<(), Violation>) {
+        let Err(violation) = result else { return };
+        let why = format!("the peer broke HTTP/3: {violation}");
+        let established = self.session.is_some();
+        self.end(violation.code, violation.rule);
+        self.tell_closed(if established {
+            Closed::Lost(why)
+        } else {
+            Closed::Failed(why)
+        });
+    }
+
+    /// Asks the transport to close, and forgets everything else.
+    fn end(&mut self, code: u64, reason: impl Into<Bytes>) {
+        if let Phase::Ended | Phase::Over = self.phase {
+            return;
+        }
+        self.forget();
+        self.phase = Phase::Ended;
+        self.commands.push_back(Output::Close {
+            code,
+            reason: reason.into(),
+        });
+    }
+
+    fn forget(&mut self) {
+        self.asked = None;
+        self.commands.clear();
+        self.opens.clear();
+        self.writes.clear();
+        self.writable.clear();
+        self.beginning.clear();
+        self.waiting.clear();
+        self.datagrams.clear();
+        self.own.clear();
+        self.readable.clear();
+        self.deadline = None;
+    }
+
+    fn transport_closed(&mut self, closed: Closed) {
+        let established = self.session.is_some();
+        let closed = match closed {
+            Closed::ByPeer { .. } if matches!(self.phase, Phase::Closing { by_us: true, .. }) => {
+                Closed::ByUs
+            }
+            Closed::ByPeer { code, reason } if established => match error::code_from_h3(code) {
+                // Some peers close the connection instead of the session, with a code from the session's range.
+                Some(code) => Closed::ByPeer { code, reason },
+                None if code == H3_NO_ERROR => Closed::ByPeer { code: 0, reason },
+                None => Closed::Lost(format!("the peer closed HTTP/3: {}", words(code, &reason))),
+            },
+            Closed::ByPeer { code, reason } => Closed::Failed(format!(
+                "the peer closed HTTP/3 before a WebTransport session was established: {}",
+                words(code, &reason)
+            )),
+            other @ (Closed::ByUs | Closed::TimedOut | Closed::Failed(_) | Closed::Lost(_)) => {
+                other
+            }
+        };
+        self.forget();
+        self.phase = Phase::Over;
+        self.tell_closed(closed);
+    }
+
+    // News for the inner machine.
+
+    /// Tells the inner machine, if it has a session.
+    fn tell(&mut self, input: Input) {
+        if self.phase == Phase::Established {
+            self.inputs.push_back(input);
+        }
+    }
+
+    fn tell_closed(&mut self, closed: Closed) {
+        if !mem::replace(&mut self.told_closed, true) {
+            self.inputs.push_back(Input::Closed(closed));
+        }
+    }
+
+    /// The largest datagram of the inner machine; 0 if the peer does not take any.
+    fn inner_max_datagram(&self) -> usize {
+        let prefix = self
+            .session
+            .as_ref()
+            .map_or(0, |session| session.prefix_datagram.len());
+        let takes = self.settings.is_some_and(|settings| settings.datagram);
+        if takes {
+            self.max_datagram.saturating_sub(prefix)
+        } else {
+            0
+        }
+    }
+
+    // Own streams.
+
+    const fn is_server(&self) -> bool {
+        matches!(self.role, Role::Server(_))
+    }
+
+    /// Whether reading this stream is this layer's business.
+    fn is_own(&self, stream: StreamId) -> bool {
+        self.beginning.contains_key(&stream) || self.own.contains_key(&stream)
+    }
+
+    fn has_credit(&self, dir: Dir) -> bool {
+        let [uni, bi] = self.no_credit;
+        match dir {
+            Dir::Uni => !uni,
+            Dir::Bi => !bi,
+        }
+    }
+
+    fn set_credit(&mut self, dir: Dir, credit: bool) {
+        let [uni, bi] = &mut self.no_credit;
+        match dir {
+            Dir::Uni => *uni = !credit,
+            Dir::Bi => *bi = !credit,
+        }
+    }
+
+    /// Adds to what is to be written on an own stream.
+    fn write(&mut self, stream: StreamId, bytes: Vec<u8>, fin: bool) {
+        let pending = self.writes.entry(stream).or_insert(Pending {
+            bytes: Bytes::new(),
+            fin: false,
+            inner: None,
+        });
+        pending.bytes = if pending.bytes.is_empty() {
+            bytes.into()
+        } else {
+            [&pending.bytes[..], &bytes].concat().into()
+        };
+        pending.fin |= fin;
+        self.writable.push_back(stream);
+    }
+
+    /// What became of the write at the head of the queue.
+    fn wrote(&mut self, stream: StreamId, taken: usize, room: Room) {
+        let Some(pending) = self.writes.get_mut(&stream) else {
+            return;
+        };
+        pending.bytes.advance(taken.min(pending.bytes.len()));
+        if !pending.bytes.is_empty() {
+            match room {
+                Room::StreamFull => drop(self.writable.pop_front()),
+                Room::More | Room::ConnectionFull => self.full = true,
+            }
+            return;
+        }
+        self.writable.pop_front();
+        if let Some(pending) = self.writes.remove(&stream)
+            && pending.inner == Some(true)
+        {
+            self.tell(Input::Writable(stream));
+        }
+        if matches!(self.own.get(&stream), Some(Own::Refused)) {
+            self.own.remove(&stream);
+        }
+    }
+
+    fn acked(&mut self, stream: StreamId) {
+        if self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.connect == stream)
+        {
+            self.finish_closing();
+        } else if stream != CONTROL_STREAM && !self.is_own(stream) {
+            self.tell(Input::Acked(stream));
+        }
+    }
+
+    fn stopped(&mut self, stream: StreamId, code: u64) -> Result<(), Violation> {
+        if stream == CONTROL_STREAM {
+            return Err(Violation::new(
+                H3_CLOSED_CRITICAL_STREAM,
+                "peer stopped the control stream",
+            ));
+        }
+        match self.own.get(&stream) {
+            Some(Own::Exchange(_)) => self.abandoned(stream, code),
+            Some(Own::Refused) => {
+                self.own.remove(&stream);
+                self.writes.remove(&stream);
+                self.commands.push_back(Output::Reset {
+                    stream,
+                    code: H3_REQUEST_CANCELLED,
+                });
+            }
+            Some(Own::Control(_) | Own::QpackEncoder | Own::QpackDecoder(_)) => {}
+            None if self.beginning.contains_key(&stream) || self.waiting.contains_key(&stream) => {
+                self.refuse_sending(stream);
+            }
+            None => self.tell(Input::Stopped {
+                stream,
+                code: error::stream_code_from_h3(code),
+            }),
+        }
+        Ok(())
+    }
+}
+
+/// A peer's code and reason in words.
+fn words(code: u64, reason: &[u8]) -> String {
+    let code = Code(code);
+    if reason.is_empty() {
+        code.to_string()
+    } else {
+        format!("{code}, {:?}", reason.escape_ascii().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;
