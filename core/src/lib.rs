@@ -7,6 +7,7 @@ pub mod draft;
 pub mod h3;
 pub mod ledger;
 pub mod runtime;
+pub mod schedule;
 pub mod session;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -196,6 +196,14 @@ pub enum Event {
         /// All of it.
         object: DatagramObject,
     },
+    /// The track contradicts itself (§ Malformed Tracks): what showed it was not passed on, and every request of ours for
+    /// the track at this publisher was cancelled.
+    MalformedTrack {
+        /// Our request, or the peer's PUBLISH.
+        id: RequestId,
+        /// Which rule was broken, in a few words.
+        rule: &'static str,
+    },
     /// Something arrived on the stream of a FETCH of ours.
     Fetched {
         /// Our FETCH.
@@ -209,6 +217,11 @@ pub enum Event {
         stream: StreamId,
         /// The peer's reason.
         code: ResetCode,
+    },
+    /// A delivery timeout passed for an outgoing data stream; the session has reset it.
+    StreamExpired {
+        /// The stream.
+        stream: StreamId,
     },
     /// All of an outgoing data stream, its end included, reached the peer.
     StreamDelivered {

@@ -1,6 +1,11 @@
 //! One peer, either role, all requests: transport inputs and application verbs in, outputs and events out.
 
 mod event;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the session is about to call it")
+)]
+mod outgoing;
 mod settings;
 mod source;
 

@@ -50,6 +50,19 @@ pub struct Limits {
     pub max_early_datagrams: usize,
     /// How long data waits for its track alias.
     pub early_data_timeout: Duration,
+    /// Data streams that may be paused at once; beyond it the least urgent is stopped. Each may hold back a stream's whole
+    /// receive window, so this many windows should be no more than half of the connection's: control needs it too.
+    pub max_paused_streams: usize,
+    /// Track aliases of ended subscriptions that are remembered, to discard what arrives late; beyond it the oldest is
+    /// forgotten.
+    pub max_ended_aliases: usize,
+    /// How long data may arrive after a PUBLISH_DONE that promised more, or did not tell; longer if the subscription has a
+    /// longer delivery timeout.
+    pub publish_done_timeout: Duration,
+    /// Groups of a track that are remembered to notice contradictions; beyond it the one with the lowest id is forgotten.
+    pub max_checked_groups: usize,
+    /// Subgroups of a group that are remembered to notice contradictions; further ones are not checked.
+    pub max_checked_subgroups: usize,
     /// How long the peer may take to complete the set-up.
     pub setup_timeout: Duration,
     /// Bytes of control messages that wait for the transport on all streams; beyond it the session ends.
@@ -72,6 +85,11 @@ impl Default for Limits {
             max_early_streams: 32,
             max_early_datagrams: 64,
             early_data_timeout: Duration::from_secs(2),
+            max_paused_streams: 8,
+            max_ended_aliases: 256,
+            publish_done_timeout: Duration::from_secs(2),
+            max_checked_groups: 8,
+            max_checked_subgroups: 32,
             setup_timeout: Duration::from_secs(5),
             max_control_backlog: 1 << 20,
             max_datagram_backlog: 128,

@@ -26,4 +26,11 @@ pub trait Source {
     /// The transport took the first `bytes` bytes of the last piece; with `fin` set also the end of the stream, after
     /// which nothing more is asked of it.
     fn taken(&mut self, now: Time, stream: StreamId, bytes: usize, fin: bool);
+
+    /// When the object that the next bytes belong to was first received or produced: OBJECT_DELIVERY_TIMEOUT counts from
+    /// then. `None`: it never gets too old. Asked right after [`Source::peek`], for requests that have the timeout.
+    fn object_began(&mut self, stream: StreamId) -> Option<Time> {
+        let _no_timeout = stream;
+        None
+    }
 }
