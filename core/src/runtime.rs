@@ -149,6 +149,7 @@ pub enum Congestion {
 /// | `max_unacked` | bytes | 4 MiB | 300 Mbit/s at 100 ms to one peer |
 /// | `datagram_receive_buffer` | bytes | 256 KiB | 200 full datagrams between two turns of the loop |
 /// | `datagram_send_buffer` | bytes | 64 KiB | older ones are of no use by the time a longer queue drains |
+/// | `handshake_timeout` | time | 10 s | a client on a bad path needs a few round trips; an attacker gets no more |
 /// | `retry_above` | handshakes, all connections | 100 | below it no client pays the extra round trip of address validation |
 /// | `max_handshakes` | handshakes, all connections | 1000 | one takes some 50 kB and 0.7 ms of CPU; more are an attack |
 /// | `socket_buffer` | bytes, per socket | 4 MiB | 3000 packets: acknowledgements of 1000 peers arrive at once |
@@ -187,6 +188,8 @@ pub struct TransportSettings {
     pub datagram_receive_buffer: usize,
     /// Bytes of datagrams that wait to be sent; beyond it the application is told to wait.
     pub datagram_send_buffer: usize,
+    /// A client that has not finished its handshake after this time is given up.
+    pub handshake_timeout: Duration,
     /// While more handshakes than this are under way, clients must prove their address with a Retry first.
     pub retry_above: usize,
     /// While more handshakes than this are under way, clients are refused.
@@ -211,6 +214,7 @@ impl Default for TransportSettings {
             max_unacked: 4 << 20,
             datagram_receive_buffer: 256 << 10,
             datagram_send_buffer: 64 << 10,
+            handshake_timeout: Duration::from_secs(10),
             retry_above: 100,
             max_handshakes: 1000,
             socket_buffer: 4 << 20,

@@ -35,8 +35,6 @@ const MAX_SERVED: usize = 32;
 const MAX_OUTPUTS: usize = 256;
 /// Calls of the socket for a connection before others have their turn.
 const MAX_TRANSMITS: usize = 2;
-/// A client must finish its handshake within this time.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// At the end, how long closed connections may take to make sure that their peers know.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -164,7 +162,7 @@ pub(crate) struct Driver<'a, A> {
     epoch: Instant,
     pub(crate) now: Instant,
     /// By [`ConnectionHandle`], whose numbers are small and reused.
-    slots: Vec<Option<Slot>>,
+    slots: Vec<Option<Box<Slot>>>,
     /// Connections that the application knows.
     ids: HashMap<ConnectionId, ConnectionHandle>,
     pub(crate) dials: BTreeMap<ConnectionId, Dial>,
@@ -203,6 +201,8 @@ struct Slot {
     dirty: bool,
     /// It is over; the application is told once it has read what had arrived before.
     ending: Option<Closed>,
+    /// This side closed it, and its peer may need to be told again.
+    goodbye: bool,
     /// The last word of quinn-proto, kept until the slot may go.
     drained: Option<EndpointEvent>,
 }
@@ -296,7 +296,8 @@ impl<'a, A: Application> Driver<'a, A> {
     /// The result, once the application has exited and its peers know, or had their time.
     fn ended(&mut self) -> Option<Exit> {
         let (_, until) = self.exit.as_ref()?;
-        let settled = self.slots.iter().all(Option::is_none) && self.unsent.is_none();
+        let goodbye = self.slots.iter().flatten().any(|slot| slot.goodbye);
+        let settled = !goodbye && self.touched.is_empty() && self.unsent.is_none();
         if settled || *until <= self.now {
             self.exit.take().map(|(exit, _)| exit)
         } else {
@@ -396,7 +397,7 @@ impl<'a, A: Application> Driver<'a, A> {
         };
         match self.quic.accept(incoming, self.now, &mut self.out, None) {
             Ok((handle, quic)) => {
-                let until = self.now + HANDSHAKE_TIMEOUT;
+                let until = self.now + self.transport.handshake_timeout;
                 self.handshakes += 1;
                 self.ids.insert(id, handle);
                 self.insert(handle, quic, Owner::App(id), Some(until));
@@ -442,13 +443,14 @@ impl<'a, A: Application> Driver<'a, A> {
             working: false,
             dirty: false,
             ending: None,
+            goodbye: false,
             drained: None,
         };
         if self.slots.len() <= handle.0 {
             self.slots.resize_with(handle.0 + 1, || None);
         }
         if let Some(place) = self.slots.get_mut(handle.0) {
-            *place = Some(slot);
+            *place = Some(Box::new(slot));
         }
         self.touch(handle);
     }
@@ -762,6 +764,7 @@ impl<'a, A: Application> Driver<'a, A> {
                 Outcome::Silent => {}
                 Outcome::Answer(answer) => self.app.handle_answer(now, id, answer),
                 Outcome::Closed => {
+                    slot.goodbye = slot.ending.is_none();
                     slot.ending.get_or_insert(Closed::ByUs);
                     slot.dirty = false;
                     return;
@@ -806,6 +809,7 @@ impl<'a, A: Application> Driver<'a, A> {
             let handle = ConnectionHandle(index);
             if let Some(slot) = slot(&mut self.slots, handle) {
                 slot.dirty = false;
+                slot.goodbye |= matches!(slot.owner, Owner::App(_)) && slot.ending.is_none();
                 slot.ending = None;
             }
             self.abandon(handle);
@@ -815,6 +819,6 @@ impl<'a, A: Application> Driver<'a, A> {
     }
 }
 
-fn slot(slots: &mut [Option<Slot>], handle: ConnectionHandle) -> Option<&mut Slot> {
-    slots.get_mut(handle.0)?.as_mut()
+fn slot(slots: &mut [Option<Box<Slot>>], handle: ConnectionHandle) -> Option<&mut Slot> {
+    slots.get_mut(handle.0)?.as_deref_mut()
 }

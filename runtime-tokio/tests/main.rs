@@ -8,4 +8,5 @@
 mod failures;
 mod loopback;
 mod path;
+mod signals;
 mod support;

@@ -207,10 +207,69 @@ fn connect_many(server: oxymoq_core::runtime::Settings, clients: usize) -> Vec<C
 }
 
 #[test]
-fn clients_prove_their_address_when_handshakes_pile_up() {
+fn clients_prove_their_address_once_handshakes_pile_up() {
+    for (retry_above, expected) in [(1, false), (0, true)] {
+        let mut settings = server_settings();
+        settings.transport.retry_above = retry_above;
+        let endpoint = Endpoint::bind(settings).unwrap();
+        let retries = block_on(async {
+            let proxy = Proxy::new(endpoint.local_address()).await;
+            let retries = Rc::clone(&proxy.retries);
+            let target = target(proxy.address);
+            let mut client = Script::new(|wishes, id, happening| match happening {
+                Happening::Started => {
+                    wishes.connect(target.clone());
+                }
+                Happening::Connected(..) => wishes.close(id, 0, "let in"),
+                Happening::Closed(closed) => {
+                    assert_eq!(closed, Closed::ByUs);
+                    wishes.succeed();
+                }
+                _ => {}
+            });
+            let client_endpoint = Endpoint::bind(client_settings()).unwrap();
+            let mut server = Script::new(|_, _, _| {});
+            tokio::select! {
+                () = proxy.run() => {}
+                _ = endpoint.run(&mut server, pending()) => panic!("the server ended"),
+                exit = client_endpoint.run(&mut client, pending()) => assert_eq!(exit.unwrap(), Exit::Success),
+            }
+            retries.get()
+        });
+        assert_eq!(retries > 0, expected);
+    }
+}
+
+#[test]
+fn handshake_that_gets_no_further_is_given_up() {
     let mut settings = server_settings();
-    settings.transport.retry_above = 0;
-    assert_eq!(connect_many(settings, 5), vec![Closed::ByUs; 5]);
+    settings.transport.handshake_timeout = Duration::from_millis(200);
+    let endpoint = Endpoint::bind(settings).unwrap();
+    let mut seen = None;
+    block_on(async {
+        let mut proxy = Proxy::new(endpoint.local_address()).await;
+        proxy.lose_answers = true;
+        let target = target(proxy.address);
+        let mut client = Script::new(|wishes, _, happening| {
+            if let Happening::Started = happening {
+                wishes.connect(target.clone());
+            }
+        });
+        let client_endpoint = Endpoint::bind(client_settings()).unwrap();
+        let mut server = Script::new(|wishes, _, happening| {
+            if let Happening::Closed(closed) = happening {
+                seen = Some(closed);
+                wishes.succeed();
+            }
+        });
+        tokio::select! {
+            () = proxy.run() => {}
+            _ = client_endpoint.run(&mut client, pending()) => panic!("the client ended first"),
+            exit = endpoint.run(&mut server, pending()) => assert_eq!(exit.unwrap(), Exit::Success),
+        }
+    });
+    let why = "the client did not finish its handshake in time";
+    assert_eq!(seen, Some(Closed::Failed(why.to_owned())));
 }
 
 #[test]

@@ -101,6 +101,10 @@ pub(crate) struct Proxy {
     server: SocketAddr,
     /// Loses every `n`th packet; 1 loses all, 0 none.
     pub(crate) lose_every: Rc<Cell<u32>>,
+    /// Loses what the server sends.
+    pub(crate) lose_answers: bool,
+    /// How many Retry packets (RFC 9000, section 17.2.5) the server sent.
+    pub(crate) retries: Rc<Cell<u32>>,
 }
 
 impl Proxy {
@@ -114,6 +118,8 @@ impl Proxy {
             socket,
             server,
             lose_every: Rc::default(),
+            lose_answers: false,
+            retries: Rc::default(),
         }
     }
 
@@ -125,7 +131,10 @@ impl Proxy {
         loop {
             let (size, from) = self.socket.recv_from(&mut packet).await.unwrap();
             let to = if from == self.server {
-                client
+                if packet.first().is_some_and(|byte| byte & 0xb0 == 0xb0) {
+                    self.retries.set(self.retries.get() + 1);
+                }
+                client.filter(|_| !self.lose_answers)
             } else {
                 client = Some(from);
                 Some(self.server)
