@@ -14,8 +14,11 @@ mod error;
 mod exchange;
 mod frame;
 mod huffman;
+mod lifecycle;
 mod qpack;
 mod receive;
+mod request;
+mod send;
 mod settings;
 mod static_table;
 mod stream;
@@ -27,14 +30,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 
 use crate::time::Time;
-use crate::transport::{Closed, Dir, Input, Output, Room, StreamId};
+use crate::transport::{Closed, Dir, Input, Output, StreamId};
 
 use capsule::Capsules;
 use control::Control;
-use error::{Code, H3_CLOSED_CRITICAL_STREAM, H3_NO_ERROR, H3_REQUEST_CANCELLED, Violation};
+use error::{H3_NO_ERROR, H3_REQUEST_CANCELLED};
 use exchange::Exchange;
 use qpack::DecoderStream;
 use settings::Settings;
@@ -56,7 +59,7 @@ pub const MAX_WAITING_DATAGRAMS: usize = 16;
 /// (some 40 bytes each): the transport's stream limits are meant to be reached first.
 pub const MAX_BEGINNING_STREAMS: usize = 4096;
 /// How many requests a client may have open at once that have not become the session. Further ones are refused. Each may
-/// hold [`MAX_FIELD_SECTION`](qpack::MAX_FIELD_SECTION), 16 KiB.
+/// hold a header section of 16 KiB.
 pub const MAX_REQUESTS: usize = 4;
 
 /// How many bytes of HTTP/3's own streams are read at a time.
@@ -99,15 +102,16 @@ pub struct Client {
 ///
 /// * [`handle_input`](Self::handle_input) takes what the adapter tells. What the inner machine must be told follows from
 ///   [`poll_input`](Self::poll_input), to be handed over at once and in order. It sees
-///   [`Input::Connected`] when the session is established, with the negotiated protocol as `alpn`, and exactly one
-///   [`Input::Closed`], which may come before the connection itself is over. Nothing comes before the one or after the
-///   other.
+///   [`Input::Connected`] when the session is established, if it ever is, with the negotiated protocol as `alpn`, and in
+///   the end exactly one [`Input::Closed`], which may come before the connection itself is over. Nothing else comes before
+///   the one, and nothing after the other.
 /// * When pumping, take [`poll_output`](Self::poll_output) until it is `None`, then the inner machine's next output through
 ///   [`translate`](Self::translate), and start over. An output asked of the adapter is answered with
 ///   [`handle_answer`](Self::handle_answer), which gives back what the inner machine must be answered, if it was its own;
 ///   take `poll_input` after it.
 /// * The layer must be kept and pumped until the adapter's own [`Input::Closed`] ([`is_over`](Self::is_over)), even when the
-///   inner machine is gone: the end of a session still has to reach the peer.
+///   inner machine is gone: the end of a session still has to reach the peer. Its streams are not reset one by one, since
+///   the connection is closed as soon as the peer knows.
 ///
 /// # What the adapter must keep
 ///
@@ -406,27 +410,6 @@ impl WebTransport {
         None
     }
 
-    fn next_write(&mut self) -> Option<Output> {
-        if self.full {
-            return None;
-        }
-        loop {
-            let &stream = self.writable.front()?;
-            let Some(pending) = self.writes.get(&stream) else {
-                self.writable.pop_front();
-                continue;
-            };
-            self.asked = Some(Asked::Write(stream));
-            return Some(Output::Write {
-                stream,
-                bytes: pending.bytes.clone(),
-                fin: pending.fin,
-                // A few bytes that everything else waits for.
-                urgent: true,
-            });
-        }
-    }
-
     /// When to call [`handle_timeout`](Self::handle_timeout), and what for.
     pub const fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         self.deadline
@@ -456,170 +439,6 @@ impl WebTransport {
             Phase::Closing { .. } => self.finish_closing(),
             Phase::Established | Phase::Ended | Phase::Over => {}
         }
-    }
-
-    // Beginning and end.
-
-    fn connected(&mut self, now: Time, max_datagram: usize) {
-        self.max_datagram = max_datagram;
-        self.deadline = Some((now + HANDSHAKE_TIMEOUT, "WebTransport handshake"));
-        let mut bytes = Vec::new();
-        varint::put(&mut bytes, stream::CONTROL);
-        bytes.extend(settings::encode(self.is_server()));
-        // Without a dynamic table QPACK needs no streams (RFC 9204 § Encoder and Decoder Streams).
-        self.opens
-            .push_back((CONTROL_STREAM, Dir::Uni, bytes.into()));
-    }
-
-    /// The session exists: the inner machine starts, and what waited for the session is let in.
-    fn establish(&mut self, request: Request, protocol: Bytes, connect: StreamId, id: QuicId) {
-        let mut prefix_datagram = Vec::new();
-        varint::put(&mut prefix_datagram, id / 4);
-        self.session = Some(Session {
-            request,
-            connect,
-            id,
-            capsules: Capsules::default(),
-            prefix_uni: stream::prefix(Dir::Uni, id),
-            prefix_bi: stream::prefix(Dir::Bi, id),
-            prefix_datagram: prefix_datagram.into(),
-        });
-        self.phase = Phase::Established;
-        self.deadline = None;
-        self.inputs.push_back(Input::Connected {
-            alpn: protocol,
-            max_datagram: self.inner_max_datagram(),
-        });
-        for (stream, (dir, session)) in mem::take(&mut self.waiting) {
-            self.attach(stream, dir, session);
-        }
-        for (session, bytes) in mem::take(&mut self.datagrams) {
-            if session == id {
-                self.tell(Input::Datagram(bytes));
-            }
-        }
-    }
-
-    /// The inner machine ends the session.
-    fn close(&mut self, code: u64, reason: Bytes) {
-        let connect = match (&self.phase, &self.session) {
-            (Phase::Established, Some(session)) => session.connect,
-            (Phase::Handshake, _) => {
-                self.end(H3_NO_ERROR, reason);
-                return;
-            }
-            _ => return,
-        };
-        self.write(connect, capsule::close_frame(code, &reason), true);
-        self.start_closing(true, reason);
-    }
-
-    /// The peer ended the session: its CONNECT stream is answered with its end.
-    fn closed_by_peer(&mut self, code: u64, reason: Bytes) {
-        let Some(session) = &self.session else { return };
-        self.write(session.connect, Vec::new(), true);
-        self.tell_closed(Closed::ByPeer {
-            code,
-            reason: reason.clone(),
-        });
-        self.start_closing(false, reason);
-    }
-
-    fn start_closing(&mut self, by_us: bool, reason: Bytes) {
-        self.phase = Phase::Closing { by_us, reason };
-        // Prefixes and streams of the session do not matter any more.
-        self.writes.retain(|_, pending| pending.inner.is_none());
-        self.opens.clear();
-    }
-
-    /// The deadline of closing starts with the first call that knows the time.
-    fn set_close_deadline(&mut self, now: Time) {
-        if matches!(self.phase, Phase::Closing { .. }) && self.deadline.is_none() {
-            self.deadline = Some((now + CLOSE_TIMEOUT, "WebTransport session end"));
-        }
-    }
-
-    /// The peer knows of the session's end, or had time to.
-    fn finish_closing(&mut self) {
-        if let Phase::Closing { reason, .. } = &mut self.phase {
-            let reason = mem::take(reason);
-            self.end(H3_NO_ERROR, reason);
-        }
-    }
-
-    /// The session ended without the words for it.
-    fn lose(&mut self, code: u64, why: String) {
-        if let (Phase::Closing { .. }, _) | (_, None) = (&self.phase, &self.session) {
-            self.finish_closing();
-            return;
-        }
-        self.end(code, Bytes::from(why.clone()));
-        self.tell_closed(Closed::Lost(why));
-    }
-
-    /// Ends the connection if HTTP/3 was broken.
-    fn absorb(&mut self, result: Result<(), Violation>) {
-        let Err(violation) = result else { return };
-        let why = format!("the peer broke HTTP/3: {violation}");
-        let established = self.session.is_some();
-        self.end(violation.code, violation.rule);
-        self.tell_closed(if established {
-            Closed::Lost(why)
-        } else {
-            Closed::Failed(why)
-        });
-    }
-
-    /// Asks the transport to close, and forgets everything else.
-    fn end(&mut self, code: u64, reason: impl Into<Bytes>) {
-        if let Phase::Ended | Phase::Over = self.phase {
-            return;
-        }
-        self.forget();
-        self.phase = Phase::Ended;
-        self.commands.push_back(Output::Close {
-            code,
-            reason: reason.into(),
-        });
-    }
-
-    fn forget(&mut self) {
-        self.asked = None;
-        self.commands.clear();
-        self.opens.clear();
-        self.writes.clear();
-        self.writable.clear();
-        self.beginning.clear();
-        self.waiting.clear();
-        self.datagrams.clear();
-        self.own.clear();
-        self.readable.clear();
-        self.deadline = None;
-    }
-
-    fn transport_closed(&mut self, closed: Closed) {
-        let established = self.session.is_some();
-        let closed = match closed {
-            Closed::ByPeer { .. } if matches!(self.phase, Phase::Closing { by_us: true, .. }) => {
-                Closed::ByUs
-            }
-            Closed::ByPeer { code, reason } if established => match error::code_from_h3(code) {
-                // Some peers close the connection instead of the session, with a code from the session's range.
-                Some(code) => Closed::ByPeer { code, reason },
-                None if code == H3_NO_ERROR => Closed::ByPeer { code: 0, reason },
-                None => Closed::Lost(format!("the peer closed HTTP/3: {}", words(code, &reason))),
-            },
-            Closed::ByPeer { code, reason } => Closed::Failed(format!(
-                "the peer closed HTTP/3 before a WebTransport session was established: {}",
-                words(code, &reason)
-            )),
-            other @ (Closed::ByUs | Closed::TimedOut | Closed::Failed(_) | Closed::Lost(_)) => {
-                other
-            }
-        };
-        self.forget();
-        self.phase = Phase::Over;
-        self.tell_closed(closed);
     }
 
     // News for the inner machine.
@@ -676,97 +495,6 @@ impl WebTransport {
             Dir::Uni => *uni = !credit,
             Dir::Bi => *bi = !credit,
         }
-    }
-
-    /// Adds to what is to be written on an own stream.
-    fn write(&mut self, stream: StreamId, bytes: Vec<u8>, fin: bool) {
-        let pending = self.writes.entry(stream).or_insert(Pending {
-            bytes: Bytes::new(),
-            fin: false,
-            inner: None,
-        });
-        pending.bytes = if pending.bytes.is_empty() {
-            bytes.into()
-        } else {
-            [&pending.bytes[..], &bytes].concat().into()
-        };
-        pending.fin |= fin;
-        self.writable.push_back(stream);
-    }
-
-    /// What became of the write at the head of the queue.
-    fn wrote(&mut self, stream: StreamId, taken: usize, room: Room) {
-        let Some(pending) = self.writes.get_mut(&stream) else {
-            return;
-        };
-        pending.bytes.advance(taken.min(pending.bytes.len()));
-        if !pending.bytes.is_empty() {
-            match room {
-                Room::StreamFull => drop(self.writable.pop_front()),
-                Room::More | Room::ConnectionFull => self.full = true,
-            }
-            return;
-        }
-        self.writable.pop_front();
-        if let Some(pending) = self.writes.remove(&stream)
-            && pending.inner == Some(true)
-        {
-            self.tell(Input::Writable(stream));
-        }
-        if matches!(self.own.get(&stream), Some(Own::Refused)) {
-            self.own.remove(&stream);
-        }
-    }
-
-    fn acked(&mut self, stream: StreamId) {
-        if self
-            .session
-            .as_ref()
-            .is_some_and(|session| session.connect == stream)
-        {
-            self.finish_closing();
-        } else if stream != CONTROL_STREAM && !self.is_own(stream) {
-            self.tell(Input::Acked(stream));
-        }
-    }
-
-    fn stopped(&mut self, stream: StreamId, code: u64) -> Result<(), Violation> {
-        if stream == CONTROL_STREAM {
-            return Err(Violation::new(
-                H3_CLOSED_CRITICAL_STREAM,
-                "peer stopped the control stream",
-            ));
-        }
-        match self.own.get(&stream) {
-            Some(Own::Exchange(_)) => self.abandoned(stream, code),
-            Some(Own::Refused) => {
-                self.own.remove(&stream);
-                self.writes.remove(&stream);
-                self.commands.push_back(Output::Reset {
-                    stream,
-                    code: H3_REQUEST_CANCELLED,
-                });
-            }
-            Some(Own::Control(_) | Own::QpackEncoder | Own::QpackDecoder(_)) => {}
-            None if self.beginning.contains_key(&stream) || self.waiting.contains_key(&stream) => {
-                self.refuse_sending(stream);
-            }
-            None => self.tell(Input::Stopped {
-                stream,
-                code: error::stream_code_from_h3(code),
-            }),
-        }
-        Ok(())
-    }
-}
-
-/// A peer's code and reason in words.
-fn words(code: u64, reason: &[u8]) -> String {
-    let code = Code(code);
-    if reason.is_empty() {
-        code.to_string()
-    } else {
-        format!("{code}, {:?}", reason.escape_ascii().to_string())
     }
 }
 

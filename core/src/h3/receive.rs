@@ -5,25 +5,22 @@ use std::mem;
 
 use bytes::Bytes;
 
-use crate::transport::{Answer, Closed, Dir, Input, Output, StreamId};
+use crate::transport::{Answer, Dir, Input, Output, StreamId};
 
 use super::capsule::{Capsule, Malformed};
-use super::connect::{NotAnOffer, Offer, Request, Response};
 use super::control::{Control, Event as ControlEvent};
 use super::error::{
-    Code, H3_CLOSED_CRITICAL_STREAM, H3_DATAGRAM_ERROR, H3_EXCESSIVE_LOAD, H3_FRAME_ERROR,
-    H3_ID_ERROR, H3_MESSAGE_ERROR, H3_NO_ERROR, H3_REQUEST_CANCELLED, H3_REQUEST_INCOMPLETE,
-    H3_REQUEST_REJECTED, H3_STREAM_CREATION_ERROR, Violation, WT_ALPN_ERROR,
-    WT_BUFFERED_STREAM_REJECTED, WT_REQUIREMENTS_NOT_MET, WT_SESSION_GONE,
+    Code, H3_CLOSED_CRITICAL_STREAM, H3_DATAGRAM_ERROR, H3_FRAME_ERROR, H3_ID_ERROR,
+    H3_MESSAGE_ERROR, H3_NO_ERROR, H3_REQUEST_CANCELLED, H3_REQUEST_INCOMPLETE,
+    H3_REQUEST_REJECTED, H3_STREAM_CREATION_ERROR, Violation, WT_BUFFERED_STREAM_REJECTED,
+    WT_SESSION_GONE,
 };
-use super::exchange::{Event, Exchange};
 use super::frame::Splitter;
-use super::qpack::{self, DecoderStream, Field};
-use super::settings::Settings;
+use super::qpack::{self, DecoderStream};
 use super::stream::{self, Beginning, Kind};
 use super::{
-    Asking, CONNECT_STREAM, Client, MAX_BEGINNING_STREAMS, MAX_REQUESTS, MAX_WAITING_DATAGRAMS,
-    MAX_WAITING_STREAMS, Own, Phase, QuicId, Role, WebTransport, varint,
+    Asking, CONNECT_STREAM, MAX_BEGINNING_STREAMS, MAX_REQUESTS, MAX_WAITING_DATAGRAMS,
+    MAX_WAITING_STREAMS, Own, Phase, QuicId, WebTransport, varint,
 };
 
 impl WebTransport {
@@ -155,7 +152,7 @@ impl WebTransport {
         }
     }
 
-    fn refuse(&mut self, stream: StreamId, dir: Dir, code: u64) {
+    pub(super) fn refuse(&mut self, stream: StreamId, dir: Dir, code: u64) {
         self.commands.push_back(Output::Stop { stream, code });
         if dir == Dir::Bi {
             self.commands.push_back(Output::Reset { stream, code });
@@ -202,9 +199,8 @@ impl WebTransport {
         match event {
             ControlEvent::Settings(settings) => {
                 self.settings = Some(settings);
-                if let Role::Client(client) = &self.role {
-                    let offer = Offer::from_client(client, settings);
-                    self.request(settings, &offer);
+                if !self.is_server() {
+                    self.request(settings);
                     return Ok(());
                 }
                 // Requests wait for the settings, which say what the client speaks.
@@ -329,205 +325,8 @@ impl WebTransport {
         }
     }
 
-    // Requests and responses.
-
-    fn exchange(&mut self, stream: StreamId, mut bytes: Bytes) -> Result<(), Violation> {
-        loop {
-            let Some(Own::Exchange(asking)) = self.own.get_mut(&stream) else {
-                return Ok(());
-            };
-            let Some(event) = asking.exchange.next(&mut bytes)? else {
-                return Ok(());
-            };
-            match event {
-                Event::Fields(fields) if self.is_server() => {
-                    self.requested(stream, &fields, &mut bytes);
-                }
-                Event::Fields(fields) => self.responded(stream, &fields),
-                Event::TooLarge if self.is_server() => self.respond(stream, 431),
-                Event::TooLarge => self.fail(
-                    H3_EXCESSIVE_LOAD,
-                    "the server's answer has more header fields than are taken".to_owned(),
-                ),
-                Event::Tunnel(data) => self.tunnelled(data),
-            }
-        }
-    }
-
-    /// A request's header section arrived.
-    fn requested(&mut self, stream: StreamId, fields: &[Field], rest: &mut Bytes) {
-        match Offer::parse(fields) {
-            Err(NotAnOffer::Malformed(why)) => {
-                log::debug!("malformed HTTP/3 request on {stream}: {why}");
-                self.abandon(stream, H3_MESSAGE_ERROR);
-            }
-            Err(NotAnOffer::Status(status)) => self.respond(stream, status),
-            Ok(offer) if self.settings.is_some() => self.accept(stream, offer),
-            Ok(offer) => {
-                if let Some(Own::Exchange(asking)) = self.own.get_mut(&stream) {
-                    asking.held = Some((offer, mem::take(rest)));
-                }
-            }
-        }
-    }
-
-    /// Decides on a request for a session.
-    fn accept(&mut self, stream: StreamId, offer: Offer) {
-        let Role::Server(server) = &self.role else {
-            return;
-        };
-        if self.session.is_some() {
-            // Without flow control inside sessions there is one session at most (§ Flow Control).
-            self.abandon(stream, H3_REQUEST_REJECTED);
-            return;
-        }
-        let path = offer.request.path_only();
-        if !server.paths.iter().any(|known| known == path) {
-            log::debug!("WebTransport request for {path:?} refused: no such path");
-            self.respond(stream, 404);
-            return;
-        }
-        let named = offer.protocols.as_ref().map(|offered| {
-            let mut spoken = server.protocols.iter();
-            spoken.find(|protocol| offered.contains(protocol)).cloned()
-        });
-        let protocol = match &named {
-            Some(chosen) => chosen.clone(),
-            None => server.default_protocol.clone(),
-        };
-        let Some(protocol) = protocol else {
-            log::debug!(
-                "WebTransport request refused: it offers {:?}, spoken are {:?}",
-                offer.protocols.unwrap_or_default(),
-                server.protocols
-            );
-            self.respond(stream, 400);
-            return;
-        };
-        let named = named.flatten();
-        let response = Response {
-            status: 200,
-            protocol: named.clone(),
-            draft02: offer.draft02,
-        };
-        let Some(Own::Exchange(asking)) = self.own.get_mut(&stream) else {
-            return;
-        };
-        asking.exchange.open_tunnel();
-        let id = asking.id;
-        self.write(stream, response.encode(), false);
-        let request = Request {
-            protocol: named,
-            ..offer.request
-        };
-        self.establish(request, protocol, stream, id);
-    }
-
-    /// Refuses a request with a status, and reads no more of it.
-    fn respond(&mut self, stream: StreamId, status: u16) {
-        self.own.insert(stream, Own::Refused);
-        self.write(stream, Response::refusal(status).encode(), true);
-        self.commands.push_back(Output::Stop {
-            stream,
-            code: H3_NO_ERROR,
-        });
-    }
-
-    /// Gives up a request stream in both directions.
-    fn abandon(&mut self, stream: StreamId, code: u64) {
-        self.own.remove(&stream);
-        self.writes.remove(&stream);
-        self.refuse(stream, Dir::Bi, code);
-    }
-
-    /// A client's session cannot be.
-    fn fail(&mut self, code: u64, why: String) {
-        self.end(code, Bytes::from(why.clone()));
-        self.tell_closed(Closed::Failed(why));
-    }
-
-    /// The server's settings allow to ask for a session, or not.
-    fn request(&mut self, settings: Settings, offer: &Offer) {
-        if !settings.webtransport() || !settings.connect_protocol {
-            self.fail(
-                WT_REQUIREMENTS_NOT_MET,
-                "the server speaks HTTP/3, but its settings do not offer WebTransport".to_owned(),
-            );
-            return;
-        }
-        // A server of several drafts takes the older token, one of the newest only the newer.
-        let token = if settings.before_draft15 {
-            "webtransport"
-        } else {
-            "webtransport-h3"
-        };
-        self.opens
-            .push_back((CONNECT_STREAM, Dir::Bi, offer.encode(token).into()));
-    }
-
-    /// The server answered the request.
-    fn responded(&mut self, stream: StreamId, fields: &[Field]) {
-        let Role::Client(client) = &self.role else {
-            return;
-        };
-        let response = match Response::parse(fields) {
-            Ok(response) => response,
-            Err(why) => {
-                self.fail(
-                    H3_MESSAGE_ERROR,
-                    format!("the server's answer to the WebTransport request is malformed: {why}"),
-                );
-                return;
-            }
-        };
-        let offered = client.offered();
-        let named = match response.status {
-            // Interim responses say nothing of interest.
-            100..=199 => return,
-            200..=299 => response.protocol,
-            status => {
-                let Client {
-                    authority, path, ..
-                } = client;
-                let why = format!(
-                    "the server answered {status} to the WebTransport request for https://{authority}{path} \
-                     (offered {offered})"
-                );
-                self.fail(H3_NO_ERROR, why);
-                return;
-            }
-        };
-        let protocol = match &named {
-            Some(named) => client.protocols.iter().find(|offered| *offered == named),
-            None => client.default_protocol.as_ref(),
-        };
-        let Some(protocol) = protocol.cloned() else {
-            let chose = match named {
-                Some(named) => named.escape_ascii().to_string(),
-                None => "none".to_owned(),
-            };
-            let why = format!(
-                "the server chose a protocol that was not offered: {chose} (offered {offered})"
-            );
-            self.fail(WT_ALPN_ERROR, why);
-            return;
-        };
-        let request = Request {
-            authority: client.authority.clone(),
-            path: client.path.clone(),
-            origin: client.origin.clone(),
-            protocol: named,
-        };
-        let Some(Own::Exchange(asking)) = self.own.get_mut(&stream) else {
-            return;
-        };
-        asking.exchange.open_tunnel();
-        let id = asking.id;
-        self.establish(request, protocol, stream, id);
-    }
-
     /// Bytes of the session's CONNECT stream.
-    fn tunnelled(&mut self, mut data: Bytes) {
+    pub(super) fn tunnelled(&mut self, mut data: Bytes) {
         loop {
             let Some(session) = &mut self.session else {
                 return;
@@ -585,42 +384,5 @@ impl WebTransport {
             _ => {}
         }
         Ok(())
-    }
-}
-
-impl Asking {
-    pub(super) fn new(id: QuicId) -> Self {
-        Self {
-            exchange: Exchange::default(),
-            id,
-            held: None,
-        }
-    }
-}
-
-impl Offer {
-    fn from_client(client: &Client, settings: Settings) -> Self {
-        Self {
-            request: Request {
-                authority: client.authority.clone(),
-                path: client.path.clone(),
-                origin: client.origin.clone(),
-                protocol: None,
-            },
-            protocols: Some(client.protocols.clone()),
-            draft02: settings.draft02,
-        }
-    }
-}
-
-impl Client {
-    /// The protocols offered, in words.
-    fn offered(&self) -> String {
-        let names: Vec<_> = self
-            .protocols
-            .iter()
-            .map(|name| name.escape_ascii().to_string())
-            .collect();
-        names.join(", ")
     }
 }

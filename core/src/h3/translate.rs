@@ -6,7 +6,7 @@ use crate::time::Time;
 use crate::transport::{Answer, Dir, Output, Room, StreamId};
 
 use super::error::{stream_code_from_h3, stream_code_to_h3};
-use super::{Asked, Asking, CONNECT_STREAM, Own, Pending, Phase, WebTransport};
+use super::{Asked, Phase, WebTransport};
 
 /// Streams that a peer needs for HTTP/3 itself: control, QPACK encoder and decoder; and the request, if it is a client.
 const H3_UNI_STREAMS: u64 = 3;
@@ -163,74 +163,5 @@ impl WebTransport {
         };
         self.set_close_deadline(now);
         inner
-    }
-
-    /// A stream of the inner machine is open: its prefix comes before all else.
-    fn prefix(&mut self, stream: StreamId, dir: Dir) {
-        let Some(session) = &self.session else { return };
-        let bytes = match dir {
-            Dir::Uni => session.prefix_uni.clone(),
-            Dir::Bi => session.prefix_bi.clone(),
-        };
-        self.writes.insert(
-            stream,
-            Pending {
-                bytes,
-                fin: false,
-                inner: Some(false),
-            },
-        );
-        self.writable.push_back(stream);
-    }
-
-    /// What became of opening one of this layer's streams.
-    fn own_opened(&mut self, answer: &Answer) {
-        let Some(&(stream, dir, _)) = self.opens.front() else {
-            return;
-        };
-        if *answer == Answer::Blocked {
-            self.set_credit(dir, false);
-            return;
-        }
-        let Some((_, _, bytes)) = self.opens.pop_front() else {
-            return;
-        };
-        if *answer != Answer::Done {
-            // The connection is gone; its end is on the way.
-            return;
-        }
-        self.write(stream, bytes.into(), false);
-        if stream == CONNECT_STREAM {
-            // The first bidirectional stream of a client has the QUIC stream id 0.
-            self.own
-                .insert(stream, Own::Exchange(Box::new(Asking::new(0))));
-            self.readable.push_back(stream);
-        }
-    }
-
-    fn own_wrote(&mut self, stream: StreamId, answer: &Answer) {
-        match answer {
-            Answer::Wrote { taken, room } => self.wrote(stream, *taken, *room),
-            Answer::Blocked => self.full = true,
-            // The stream is gone, which its reader or an input tells too.
-            Answer::Done
-            | Answer::Data(_)
-            | Answer::Fin
-            | Answer::Reset(_)
-            | Answer::TooLarge
-            | Answer::Gone => {
-                self.writable.pop_front();
-                self.writes.remove(&stream);
-                let closing = matches!(self.phase, Phase::Closing { .. });
-                if closing
-                    && self
-                        .session
-                        .as_ref()
-                        .is_some_and(|session| session.connect == stream)
-                {
-                    self.finish_closing();
-                }
-            }
-        }
     }
 }

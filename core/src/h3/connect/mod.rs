@@ -189,8 +189,10 @@ impl Offer {
         let visible = |value| visible(value).map_err(NotAnOffer::Malformed);
         let authority = visible(fields.authority.or(fields.host))?;
         let path = visible(Some(path))?.unwrap_or_default();
-        let Some(authority) = authority else {
-            return malformed("extended CONNECT without :authority");
+        let Some(authority) = authority.filter(|authority| !authority.contains('@')) else {
+            return malformed(
+                "extended CONNECT without :authority, or with user information in it",
+            );
         };
         // RFC 9220: a protocol that is not known is answered 501.
         if &*protocol != b"webtransport" && &*protocol != b"webtransport-h3" {

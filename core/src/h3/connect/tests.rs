@@ -150,6 +150,10 @@ fn malformed_requests_are_told_apart() {
     assert!(is_malformed(&chromium_with(":path", Some(""))));
     assert!(is_malformed(&chromium_with(":authority", None)));
     assert!(is_malformed(&chromium_with(":authority", Some("a b"))));
+    assert!(is_malformed(&chromium_with(
+        ":authority",
+        Some("user@host")
+    )));
     assert!(is_malformed(&chromium_with("host", Some("elsewhere"))));
     assert!(is_malformed(&chromium_with(":status", Some("200"))));
     assert!(is_malformed(&chromium_with(":other", Some("x"))));

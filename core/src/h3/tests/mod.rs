@@ -8,7 +8,7 @@ mod session;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::transport::Answer;
+use crate::transport::{Answer, Room};
 
 use super::*;
 
