@@ -17,10 +17,8 @@
 
 use std::fmt;
 
-use crate::draft::Draft;
-
-/// The largest code that QUIC can carry.
-const MAX_CODE: u64 = (1 << 62) - 1;
+use crate::draft::{Draft, IntegerKind};
+use crate::wire::varint::MAX_QUIC;
 
 /// Makes an enum of the names in a registry, with a catch-all for numbers that are in none.
 macro_rules! registry {
@@ -41,7 +39,7 @@ macro_rules! registry {
             pub fn to_wire(self, draft: Draft) -> u64 {
                 if let Self::Unknown(number) = self {
                     let taken = !matches!(Self::from_wire(draft, number), Self::Unknown(_));
-                    if number <= MAX_CODE && !taken {
+                    if number <= Self::limit(draft) && !taken {
                         return number;
                     }
                 }
@@ -214,6 +212,11 @@ registry! {
 }
 
 impl SessionCode {
+    /// The largest number: QUIC carries it.
+    const fn limit(_: Draft) -> u64 {
+        MAX_QUIC
+    }
+
     /// What to send where the draft has no such code.
     const fn substitute(self) -> Self {
         if matches!(self, Self::TooManyRequests) {
@@ -225,6 +228,11 @@ impl SessionCode {
 }
 
 impl RequestCode {
+    /// The largest number: a message carries it.
+    const fn limit(draft: Draft) -> u64 {
+        message_limit(draft)
+    }
+
     /// What to send where the draft has no such code.
     const fn substitute(self) -> Self {
         if matches!(self, Self::UnsupportedExtension) {
@@ -238,6 +246,11 @@ impl RequestCode {
 }
 
 impl DoneCode {
+    /// The largest number: a message carries it.
+    const fn limit(draft: Draft) -> u64 {
+        message_limit(draft)
+    }
+
     /// What to send where the draft has no such code.
     const fn substitute(self) -> Self {
         Self::InternalError
@@ -245,6 +258,11 @@ impl DoneCode {
 }
 
 impl ResetCode {
+    /// The largest number: QUIC carries it.
+    const fn limit(_: Draft) -> u64 {
+        MAX_QUIC
+    }
+
     /// What to send where the draft has no such code.
     const fn substitute(self) -> Self {
         if matches!(self, Self::TooFarBehind) {
@@ -254,5 +272,158 @@ impl ResetCode {
         } else {
             Self::Cancelled
         }
+    }
+}
+
+/// The largest number in a message of this draft.
+const fn message_limit(draft: Draft) -> u64 {
+    match draft.profile().integers {
+        IntegerKind::Quic => MAX_QUIC,
+        IntegerKind::Vi64 => u64::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers of draft 16 and draft 18; `None`: not in that draft's registry.
+    type Row<T> = (T, Option<u64>, Option<u64>);
+
+    const SESSION: &[Row<SessionCode>] = &[
+        (SessionCode::NoError, Some(0x0), Some(0x0)),
+        (SessionCode::InternalError, Some(0x1), Some(0x1)),
+        (SessionCode::Unauthorized, Some(0x2), Some(0x2)),
+        (SessionCode::ProtocolViolation, Some(0x3), Some(0x3)),
+        (SessionCode::InvalidRequestId, Some(0x4), Some(0x4)),
+        (SessionCode::DuplicateTrackAlias, Some(0x5), Some(0x5)),
+        (SessionCode::KeyValueFormattingError, Some(0x6), Some(0x6)),
+        (SessionCode::TooManyRequests, Some(0x7), None),
+        (SessionCode::InvalidPath, Some(0x8), Some(0x8)),
+        (SessionCode::MalformedPath, Some(0x9), Some(0x9)),
+        (SessionCode::GoAwayTimeout, Some(0x10), Some(0x10)),
+        (SessionCode::ControlMessageTimeout, Some(0x11), Some(0x11)),
+        (SessionCode::DataStreamTimeout, Some(0x12), Some(0x12)),
+        (SessionCode::AuthTokenCacheOverflow, Some(0x13), Some(0x13)),
+        (SessionCode::DuplicateAuthTokenAlias, Some(0x14), Some(0x14)),
+        (
+            SessionCode::VersionNegotiationFailed,
+            Some(0x15),
+            Some(0x15),
+        ),
+        (SessionCode::MalformedAuthToken, Some(0x16), Some(0x16)),
+        (SessionCode::UnknownAuthTokenAlias, Some(0x17), Some(0x17)),
+        (SessionCode::ExpiredAuthToken, Some(0x18), Some(0x18)),
+        (SessionCode::InvalidAuthority, Some(0x19), Some(0x19)),
+        (SessionCode::MalformedAuthority, Some(0x1A), Some(0x1A)),
+    ];
+
+    const REQUEST: &[Row<RequestCode>] = &[
+        (RequestCode::InternalError, Some(0x0), Some(0x0)),
+        (RequestCode::Unauthorized, Some(0x1), Some(0x1)),
+        (RequestCode::Timeout, Some(0x2), Some(0x2)),
+        (RequestCode::NotSupported, Some(0x3), Some(0x3)),
+        (RequestCode::MalformedAuthToken, Some(0x4), Some(0x4)),
+        (RequestCode::ExpiredAuthToken, Some(0x5), Some(0x5)),
+        (RequestCode::GoingAway, None, Some(0x6)),
+        (RequestCode::ExcessiveLoad, None, Some(0x9)),
+        (RequestCode::DoesNotExist, Some(0x10), Some(0x10)),
+        (RequestCode::InvalidRange, Some(0x11), Some(0x11)),
+        (RequestCode::MalformedTrack, Some(0x12), Some(0x12)),
+        (RequestCode::DuplicateSubscription, Some(0x19), Some(0x19)),
+        (RequestCode::Uninterested, Some(0x20), Some(0x20)),
+        (RequestCode::PrefixOverlap, Some(0x30), Some(0x30)),
+        (RequestCode::NamespaceTooLarge, None, Some(0x31)),
+        (RequestCode::InvalidJoiningRequestId, Some(0x32), Some(0x32)),
+        (RequestCode::UnsupportedExtension, None, Some(0x33)),
+        (RequestCode::Redirect, None, Some(0x34)),
+    ];
+
+    const DONE: &[Row<DoneCode>] = &[
+        (DoneCode::InternalError, Some(0x0), Some(0x0)),
+        (DoneCode::Unauthorized, Some(0x1), Some(0x1)),
+        (DoneCode::TrackEnded, Some(0x2), Some(0x2)),
+        (DoneCode::SubscriptionEnded, Some(0x3), Some(0x3)),
+        (DoneCode::GoingAway, Some(0x4), Some(0x4)),
+        (DoneCode::Expired, Some(0x5), Some(0x6)),
+        (DoneCode::TooFarBehind, Some(0x6), Some(0x5)),
+        (DoneCode::UpdateFailed, Some(0x8), Some(0x8)),
+        (DoneCode::ExcessiveLoad, None, Some(0x9)),
+        (DoneCode::MalformedTrack, Some(0x12), Some(0x12)),
+    ];
+
+    const RESET: &[Row<ResetCode>] = &[
+        (ResetCode::InternalError, Some(0x0), Some(0x0)),
+        (ResetCode::Cancelled, Some(0x1), Some(0x1)),
+        (ResetCode::DeliveryTimeout, Some(0x2), Some(0x2)),
+        (ResetCode::SessionClosed, Some(0x3), Some(0x3)),
+        (ResetCode::GoingAway, None, Some(0x4)),
+        (ResetCode::TooFarBehind, None, Some(0x5)),
+        (ResetCode::UnknownObjectStatus, Some(0x4), Some(0x6)),
+        (ResetCode::ExpiredAuthToken, None, Some(0x7)),
+        (ResetCode::ExcessiveLoad, None, Some(0x9)),
+        (ResetCode::MalformedTrack, Some(0x12), Some(0x12)),
+    ];
+
+    /// Checks a registry against its table, both ways and for every small number.
+    macro_rules! check {
+        ($name:ident, $table:expr) => {
+            assert_eq!($table.len(), $name::ALL.len(), "a name is missing");
+            for draft in [Draft::D16, Draft::D18] {
+                let mut known = std::collections::BTreeMap::new();
+                for (code, in_16, in_18) in $table {
+                    let number = match draft {
+                        Draft::D16 => in_16,
+                        Draft::D18 => in_18,
+                    };
+                    if let Some(number) = number {
+                        assert_eq!(code.to_wire(draft), *number, "{code}");
+                        assert_eq!(known.insert(*number, *code), None, "{code}");
+                    }
+                }
+                for number in 0..0x100 {
+                    let expected = known.get(&number).copied();
+                    assert_eq!(
+                        $name::from_wire(draft, number),
+                        expected.unwrap_or($name::Unknown(number))
+                    );
+                }
+            }
+        };
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_registries() {
+        check!(SessionCode, SESSION);
+        check!(RequestCode, REQUEST);
+        check!(DoneCode, DONE);
+        check!(ResetCode, RESET);
+    }
+
+    #[test]
+    fn a_code_that_a_draft_lacks_is_sent_as_its_nearest_relative() {
+        assert_eq!(SessionCode::TooManyRequests.to_wire(Draft::D18), 0x3);
+        assert_eq!(RequestCode::GoingAway.to_wire(Draft::D16), 0x0);
+        assert_eq!(RequestCode::ExcessiveLoad.to_wire(Draft::D16), 0x0);
+        assert_eq!(RequestCode::NamespaceTooLarge.to_wire(Draft::D16), 0x0);
+        assert_eq!(RequestCode::UnsupportedExtension.to_wire(Draft::D16), 0x3);
+        assert_eq!(RequestCode::Redirect.to_wire(Draft::D16), 0x10);
+        assert_eq!(DoneCode::ExcessiveLoad.to_wire(Draft::D16), 0x0);
+        assert_eq!(ResetCode::TooFarBehind.to_wire(Draft::D16), 0x2);
+        assert_eq!(ResetCode::GoingAway.to_wire(Draft::D16), 0x1);
+        assert_eq!(ResetCode::ExpiredAuthToken.to_wire(Draft::D16), 0x1);
+        assert_eq!(ResetCode::ExcessiveLoad.to_wire(Draft::D16), 0x1);
+    }
+
+    #[test]
+    fn an_unknown_number_is_passed_on_unless_it_would_mean_something_else() {
+        assert_eq!(ResetCode::Unknown(0x77).to_wire(Draft::D18), 0x77);
+        // 5 means nothing in draft 16, but TOO_FAR_BEHIND in draft 18
+        assert_eq!(ResetCode::from_wire(Draft::D16, 5), ResetCode::Unknown(5));
+        assert_eq!(ResetCode::Unknown(5).to_wire(Draft::D18), 0x0);
+        assert_eq!(SessionCode::Unknown(1 << 62).to_wire(Draft::D18), 0x1);
+        assert_eq!(RequestCode::Unknown(1 << 62).to_wire(Draft::D16), 0x0);
+        assert_eq!(RequestCode::Unknown(1 << 62).to_wire(Draft::D18), 1 << 62);
+        assert_eq!(SessionCode::Unknown(0x9D).to_string(), "unknown code 0x9d");
     }
 }
