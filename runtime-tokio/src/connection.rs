@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     budget: u64,
     /// Set when the budget was used up: how many ACK frames had arrived then. Only another one makes room.
     full_since: Option<u64>,
+    /// An urgent write met twice the budget.
+    urgent_waits: bool,
     /// What [`Input::Path`] last told.
     path: (Duration, usize),
 }
@@ -79,6 +81,7 @@ impl Connection {
             max_unacked: settings.max_unacked,
             budget: 0,
             full_since: None,
+            urgent_waits: false,
             path: (Duration::ZERO, 0),
         }
     }
@@ -186,7 +189,16 @@ impl Connection {
             self.full_since = None;
         }
         self.budget = budget;
+        self.urgent_waits = false;
         self.quic.set_send_window(budget);
+    }
+
+    /// Must be called when no more outputs are carried out for now.
+    pub(crate) fn end_pump(&mut self) {
+        if self.urgent_waits {
+            // It goes on as soon as there is room within twice the budget.
+            self.quic.set_send_window(self.budget.saturating_mul(2));
+        }
     }
 
     pub(crate) fn carry_out(&mut self, now: Instant, output: Output) -> Outcome {
@@ -254,6 +266,7 @@ impl Connection {
         let room = self.offer(quic, &mut rest, urgent);
         if urgent {
             self.quic.set_send_window(self.budget);
+            self.urgent_waits |= room == Ok(Room::ConnectionFull);
         }
         let Ok(room) = room else {
             return Answer::Gone;

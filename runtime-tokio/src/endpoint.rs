@@ -9,32 +9,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use log::{debug, error};
 use oxymoq_core::runtime::{ClientSettings, Settings, TransportSettings};
 use oxymoq_core::time::{Time, WallTime};
-use oxymoq_core::transport::{
-    Admission, Answer, Application, Closed, ConnectionId, Exit, Incoming, Input, Output,
-};
-use quinn_proto::{
-    ConnectionError, ConnectionHandle, DatagramEvent, EndpointEvent, Transmit, TransportConfig,
-    VarInt,
-};
+use oxymoq_core::transport::{Application, Closed, ConnectionId, Exit, Input};
+use quinn_proto::{ConnectionHandle, DatagramEvent, Transmit, TransportConfig, VarInt};
 
-use crate::connection::{Change, Connection, Outcome};
+use crate::connection::Connection;
 use crate::dial::{Dial, Lookups};
-use crate::reason;
+use crate::slot::{Owner, Slot, Slots};
 use crate::socket::{Bound, Packet, Socket};
-use crate::timer::{Entry, Timers};
+use crate::timer::Timers;
 use crate::{Error, config, tls};
 
 /// Batches received before connections are served.
 const MAX_BATCHES: usize = 4;
-/// Connections served before the socket is read again, so that acknowledgements do not pile up in it.
-const MAX_SERVED: usize = 32;
-/// Outputs carried out for a connection before others have their turn.
-const MAX_OUTPUTS: usize = 256;
-/// Calls of the socket for a connection before others have their turn.
-const MAX_TRANSMITS: usize = 2;
 /// At the end, how long closed connections may take to make sure that their peers know.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -152,33 +140,32 @@ impl fmt::Debug for Endpoint {
 /// A running endpoint.
 pub(crate) struct Driver<'a, A> {
     pub(crate) app: &'a mut A,
-    socket: Socket,
+    pub(crate) socket: Socket,
     pub(crate) quic: quinn_proto::Endpoint,
     pub(crate) tls: tls::Client,
-    alpns: Vec<Bytes>,
+    pub(crate) alpns: Vec<Bytes>,
     pub(crate) client: ClientSettings,
-    transport: TransportSettings,
+    pub(crate) transport: TransportSettings,
     pub(crate) client_transport: Arc<TransportConfig>,
-    epoch: Instant,
+    pub(crate) epoch: Instant,
     pub(crate) now: Instant,
-    /// By [`ConnectionHandle`], whose numbers are small and reused.
-    slots: Vec<Option<Box<Slot>>>,
+    pub(crate) slots: Slots,
     /// Connections that the application knows.
-    ids: HashMap<ConnectionId, ConnectionHandle>,
+    pub(crate) ids: HashMap<ConnectionId, ConnectionHandle>,
     pub(crate) dials: BTreeMap<ConnectionId, Dial>,
     pub(crate) lookups: Lookups,
     pub(crate) timers: Timers<Key>,
     /// Connections on which something came in.
-    touched: VecDeque<ConnectionHandle>,
+    pub(crate) touched: VecDeque<ConnectionHandle>,
     /// Connections to pump and to ask for packets.
-    work: VecDeque<ConnectionHandle>,
+    pub(crate) work: VecDeque<ConnectionHandle>,
     /// Accepted connections whose handshake is under way.
-    handshakes: usize,
+    pub(crate) handshakes: usize,
     /// A packet, and its bytes, for which the socket had no room. It goes first.
-    unsent: Option<(Transmit, Vec<u8>)>,
+    pub(crate) unsent: Option<(Transmit, Vec<u8>)>,
     /// Where packets are made.
-    out: Vec<u8>,
-    exit: Option<(Exit, Instant)>,
+    pub(crate) out: Vec<u8>,
+    pub(crate) exit: Option<(Exit, Instant)>,
 }
 
 /// What a deadline is for.
@@ -186,35 +173,6 @@ pub(crate) struct Driver<'a, A> {
 pub(crate) enum Key {
     Connection(ConnectionHandle),
     Dial(ConnectionId),
-}
-
-/// A connection and where it stands with the application.
-struct Slot {
-    connection: Connection,
-    owner: Owner,
-    /// Accepted, and not yet through the handshake: when to give up.
-    handshake_until: Option<Instant>,
-    timer: Entry,
-    touched: bool,
-    working: bool,
-    /// The application has outputs for it.
-    dirty: bool,
-    /// It is over; the application is told once it has read what had arrived before.
-    ending: Option<Closed>,
-    /// This side closed it, and its peer may need to be told again.
-    goodbye: bool,
-    /// The last word of quinn-proto, kept until the slot may go.
-    drained: Option<EndpointEvent>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    /// The application knows it by this id.
-    App(ConnectionId),
-    /// One of the attempts to connect for this id.
-    Dial(ConnectionId),
-    /// Closed: only kept until the peer had time to notice.
-    Nobody,
 }
 
 impl<'a, A: Application> Driver<'a, A> {
@@ -236,7 +194,7 @@ impl<'a, A: Application> Driver<'a, A> {
             transport: endpoint.transport,
             epoch: now,
             now,
-            slots: Vec::new(),
+            slots: Slots::default(),
             ids: HashMap::new(),
             dials: BTreeMap::new(),
             lookups: Lookups::default(),
@@ -296,7 +254,7 @@ impl<'a, A: Application> Driver<'a, A> {
     /// The result, once the application has exited and its peers know, or had their time.
     fn ended(&mut self) -> Option<Exit> {
         let (_, until) = self.exit.as_ref()?;
-        let goodbye = self.slots.iter().flatten().any(|slot| slot.goodbye);
+        let goodbye = self.slots.iter().any(|slot| slot.goodbye);
         let settled = !goodbye && self.touched.is_empty() && self.unsent.is_none();
         if settled || *until <= self.now {
             self.exit.take().map(|(exit, _)| exit)
@@ -353,7 +311,7 @@ impl<'a, A: Application> Driver<'a, A> {
             .handle(self.now, remote, local, ecn, bytes, &mut self.out)
         {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                if let Some(slot) = slot(&mut self.slots, handle) {
+                if let Some(slot) = self.slots.get(handle) {
                     slot.connection.quic().handle_event(event);
                     self.touch(handle);
                 }
@@ -364,69 +322,7 @@ impl<'a, A: Application> Driver<'a, A> {
         }
     }
 
-    /// A client wants in: let it prove its address first, ask the application, or turn it away.
-    fn admit(&mut self, incoming: quinn_proto::Incoming) {
-        self.out.clear();
-        let many = self.handshakes >= self.transport.retry_above;
-        if many && !incoming.remote_address_validated() && incoming.may_retry() {
-            match self.quic.retry(incoming, &mut self.out) {
-                Ok(transmit) => self.respond(&transmit),
-                Err(refused) => self.quic.ignore(refused.into_incoming()),
-            }
-            return;
-        }
-        let remote = incoming.remote_address();
-        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-        let full = self.exit.is_some() || self.handshakes >= self.transport.max_handshakes;
-        let admission = if full {
-            Admission::Refuse
-        } else {
-            let now = self.time();
-            self.app.handle_incoming(now, &Incoming { remote })
-        };
-        let id = match admission {
-            Admission::Accept(id) if !self.known(id) => id,
-            Admission::Accept(id) => {
-                error!("the application gave a new connection the id of {id}; {remote} is refused");
-                return self.refuse(incoming);
-            }
-            Admission::Refuse => {
-                debug!("{remote} is refused: no room");
-                return self.refuse(incoming);
-            }
-        };
-        match self.quic.accept(incoming, self.now, &mut self.out, None) {
-            Ok((handle, quic)) => {
-                let until = self.now + self.transport.handshake_timeout;
-                self.handshakes += 1;
-                self.ids.insert(id, handle);
-                self.insert(handle, quic, Owner::App(id), Some(until));
-            }
-            Err(failure) => {
-                if let Some(transmit) = failure.response {
-                    self.respond(&transmit);
-                }
-                let why = reason::of_server(&failure.cause, &self.alpns);
-                self.tell(id, Input::Closed(Closed::Failed(why)));
-            }
-        }
-    }
-
-    fn refuse(&mut self, incoming: quinn_proto::Incoming) {
-        let transmit = self.quic.refuse(incoming, &mut self.out);
-        self.respond(&transmit);
-    }
-
-    /// Sends what the endpoint itself answered. It is lost if there is no room, as on the network.
-    fn respond(&self, transmit: &Transmit) {
-        self.socket.send(transmit, &self.out);
-    }
-
-    fn known(&self, id: ConnectionId) -> bool {
-        self.ids.contains_key(&id) || self.dials.contains_key(&id)
-    }
-
-    fn insert(
+    pub(crate) fn insert(
         &mut self,
         handle: ConnectionHandle,
         quic: quinn_proto::Connection,
@@ -434,24 +330,9 @@ impl<'a, A: Application> Driver<'a, A> {
         handshake_until: Option<Instant>,
     ) {
         let incoming = handshake_until.is_some();
-        let slot = Slot {
-            connection: Connection::new(quic, &self.transport, incoming),
-            owner,
-            handshake_until,
-            timer: Entry::default(),
-            touched: false,
-            working: false,
-            dirty: false,
-            ending: None,
-            goodbye: false,
-            drained: None,
-        };
-        if self.slots.len() <= handle.0 {
-            self.slots.resize_with(handle.0 + 1, || None);
-        }
-        if let Some(place) = self.slots.get_mut(handle.0) {
-            *place = Some(Box::new(slot));
-        }
+        let connection = Connection::new(quic, &self.transport, incoming);
+        let slot = Slot::new(connection, owner, handshake_until);
+        self.slots.insert(handle, slot);
         self.touch(handle);
     }
 
@@ -473,13 +354,17 @@ impl<'a, A: Application> Driver<'a, A> {
     /// Gives up an attempt to connect.
     pub(crate) fn abandon(&mut self, handle: ConnectionHandle) {
         let now = self.now;
-        if let Some(slot) = slot(&mut self.slots, handle) {
+        if let Some(slot) = self.slots.get(handle) {
             slot.owner = Owner::Nobody;
             slot.connection
                 .quic()
                 .close(now, VarInt::from_u32(0), Bytes::new());
             self.touch(handle);
         }
+    }
+
+    pub(crate) fn known(&self, id: ConnectionId) -> bool {
+        self.ids.contains_key(&id) || self.dials.contains_key(&id)
     }
 
     pub(crate) fn tell(&mut self, id: ConnectionId, input: Input) {
@@ -489,7 +374,7 @@ impl<'a, A: Application> Driver<'a, A> {
 
     /// Something came in on this connection.
     fn touch(&mut self, handle: ConnectionHandle) {
-        if let Some(slot) = slot(&mut self.slots, handle)
+        if let Some(slot) = self.slots.get(handle)
             && !slot.touched
         {
             slot.touched = true;
@@ -497,12 +382,14 @@ impl<'a, A: Application> Driver<'a, A> {
         }
     }
 
-    fn enqueue(&mut self, handle: ConnectionHandle) {
-        if let Some(slot) = slot(&mut self.slots, handle)
-            && !slot.working
-        {
-            slot.working = true;
-            self.work.push_back(handle);
+    /// It wants to be served: pumped if it is dirty, and asked for packets.
+    pub(crate) fn enqueue(&mut self, handle: ConnectionHandle) {
+        if let Some(slot) = self.slots.get(handle) {
+            slot.due = true;
+            if !slot.queued {
+                slot.queued = true;
+                self.work.push_back(handle);
+            }
         }
     }
 
@@ -517,7 +404,7 @@ impl<'a, A: Application> Driver<'a, A> {
 
     fn expire_connection(&mut self, handle: ConnectionHandle) {
         let now = self.now;
-        let Some(slot) = slot(&mut self.slots, handle) else {
+        let Some(slot) = self.slots.get(handle) else {
             return;
         };
         slot.timer.fired();
@@ -538,261 +425,6 @@ impl<'a, A: Application> Driver<'a, A> {
         self.touch(handle);
     }
 
-    /// Lets quinn-proto's halves talk to each other, and tells the application what happened.
-    fn take_events(&mut self, handle: ConnectionHandle) {
-        if let Some(slot) = slot(&mut self.slots, handle) {
-            slot.touched = false;
-        }
-        loop {
-            let now = self.time();
-            let Some(slot) = slot(&mut self.slots, handle) else {
-                return;
-            };
-            let mut again = false;
-            while let Some(event) = slot.connection.quic().poll_endpoint_events() {
-                if event.is_drained() {
-                    slot.drained = Some(event);
-                } else if let Some(reply) = self.quic.handle_event(handle, event) {
-                    slot.connection.quic().handle_event(reply);
-                    again = true;
-                }
-            }
-            let (app, owner) = (&mut *self.app, slot.owner);
-            let change = slot.connection.poll(&mut |input| {
-                if let Owner::App(id) = owner {
-                    app.handle_input(now, id, input);
-                }
-            });
-            match change {
-                Some(Change::Connected) => self.established(handle),
-                Some(Change::Lost(cause)) => self.lost(handle, &cause),
-                None if again => {}
-                None => break,
-            }
-        }
-        if let Some(slot) = slot(&mut self.slots, handle)
-            && let Owner::App(id) = slot.owner
-            && slot.handshake_until.is_none()
-            && slot.ending.is_none()
-            && let Some(input) = slot.connection.path_change()
-        {
-            self.tell(id, input);
-        }
-    }
-
-    fn established(&mut self, handle: ConnectionHandle) {
-        let Some(slot) = slot(&mut self.slots, handle) else {
-            return;
-        };
-        if slot.handshake_until.take().is_some() {
-            self.handshakes -= 1;
-        }
-        let input = slot.connection.connected();
-        let id = match slot.owner {
-            Owner::Nobody => return,
-            Owner::App(id) => id,
-            Owner::Dial(id) => {
-                slot.owner = Owner::App(id);
-                self.ids.insert(id, handle);
-                self.end_dial(id, Some(handle));
-                id
-            }
-        };
-        self.tell(id, input);
-    }
-
-    fn lost(&mut self, handle: ConnectionHandle, cause: &ConnectionError) {
-        let Some(slot) = slot(&mut self.slots, handle) else {
-            return;
-        };
-        let handshaking = slot.handshake_until.take().is_some();
-        if handshaking {
-            self.handshakes -= 1;
-        }
-        match slot.owner {
-            Owner::Nobody => {}
-            Owner::App(_) => {
-                let closed = if handshaking {
-                    Closed::Failed(reason::of_server(cause, &self.alpns))
-                } else {
-                    reason::closed(cause)
-                };
-                slot.ending.get_or_insert(closed);
-            }
-            Owner::Dial(id) => {
-                slot.owner = Owner::Nobody;
-                self.attempt_failed(id, handle, cause);
-            }
-        }
-    }
-
-    /// Serves connections until none wants anything or others must be heard. Returns whether there is more to do.
-    fn serve_some(&mut self) -> bool {
-        for _ in 0..MAX_SERVED {
-            self.collect_dirty();
-            if self.unsent.is_some() {
-                // The socket has no room: what is made now would only wait for it.
-                return false;
-            }
-            let Some(handle) = self.work.pop_front() else {
-                return false;
-            };
-            self.serve(handle);
-        }
-        true
-    }
-
-    fn collect_dirty(&mut self) {
-        if self.exit.is_some() {
-            return;
-        }
-        loop {
-            // First, so that a connection just asked for is known when it is dirty.
-            self.start_dials();
-            let Some(id) = self.app.poll_dirty() else {
-                return;
-            };
-            if let Some(&handle) = self.ids.get(&id) {
-                if let Some(slot) = slot(&mut self.slots, handle) {
-                    slot.dirty = true;
-                }
-                self.enqueue(handle);
-            } else if self.dials.contains_key(&id) {
-                self.pump_dial(id);
-            }
-        }
-    }
-
-    /// An application that does not want to wait for a connection any more may close it.
-    fn pump_dial(&mut self, id: ConnectionId) {
-        let now = self.time();
-        for _ in 0..MAX_OUTPUTS {
-            match self.app.poll_output(now, id) {
-                None => return,
-                Some(Output::Close { .. }) => {
-                    self.end_dial(id, None);
-                    return self.tell(id, Input::Closed(Closed::ByUs));
-                }
-                Some(
-                    Output::Open { .. }
-                    | Output::Write { .. }
-                    | Output::Read { .. }
-                    | Output::Datagram(_),
-                ) => self.app.handle_answer(now, id, Answer::Gone),
-                Some(
-                    Output::Reset { .. }
-                    | Output::Stop { .. }
-                    | Output::Priority { .. }
-                    | Output::AllowStreams { .. },
-                ) => {}
-            }
-        }
-    }
-
-    /// A connection's turn: outputs, packets, and its next deadline.
-    fn serve(&mut self, handle: ConnectionHandle) {
-        if let Some(slot) = slot(&mut self.slots, handle) {
-            slot.working = false;
-        }
-        self.pump(handle);
-        let more_to_send = self.transmit(handle);
-        // Sending may have made room for datagrams, and outputs may have freed stream ids.
-        self.take_events(handle);
-        let Some(slot) = slot(&mut self.slots, handle) else {
-            return;
-        };
-        if !slot.dirty
-            && let Some(closed) = slot.ending.take()
-            && let Owner::App(id) = slot.owner
-        {
-            slot.owner = Owner::Nobody;
-            self.ids.remove(&id);
-            self.tell(id, Input::Closed(closed));
-        }
-        self.settle(handle, more_to_send);
-    }
-
-    /// After a turn: forget a connection that is over, queue one that has more to do, and set the timer.
-    fn settle(&mut self, handle: ConnectionHandle, more_to_send: bool) {
-        let Some(slot) = slot(&mut self.slots, handle) else {
-            return;
-        };
-        let key = Key::Connection(handle);
-        if slot.owner == Owner::Nobody
-            && let Some(event) = slot.drained.take()
-        {
-            self.timers.disarm(key, &mut slot.timer);
-            if slot.handshake_until.is_some() {
-                // Closed by the application before the handshake was through.
-                self.handshakes -= 1;
-            }
-            self.quic.handle_event(handle, event);
-            if let Some(place) = self.slots.get_mut(handle.0) {
-                *place = None;
-            }
-            return;
-        }
-        let deadline = slot.connection.quic().poll_timeout();
-        if let Some(at) = deadline.into_iter().chain(slot.handshake_until).min() {
-            self.timers.arm(key, &mut slot.timer, at);
-        }
-        if slot.dirty || more_to_send {
-            self.enqueue(handle);
-        }
-    }
-
-    /// Carries out what the application wants done on this connection, one output at a time.
-    fn pump(&mut self, handle: ConnectionHandle) {
-        let now = self.time();
-        let Some(slot) = slot(&mut self.slots, handle) else {
-            return;
-        };
-        let Owner::App(id) = slot.owner else {
-            slot.dirty = false;
-            return;
-        };
-        if !slot.dirty {
-            return;
-        }
-        slot.connection.start_pump();
-        for _ in 0..MAX_OUTPUTS {
-            let Some(output) = self.app.poll_output(now, id) else {
-                slot.dirty = false;
-                return;
-            };
-            match slot.connection.carry_out(self.now, output) {
-                Outcome::Silent => {}
-                Outcome::Answer(answer) => self.app.handle_answer(now, id, answer),
-                Outcome::Closed => {
-                    slot.goodbye = slot.ending.is_none();
-                    slot.ending.get_or_insert(Closed::ByUs);
-                    slot.dirty = false;
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Sends what is due on this connection. Returns whether there may be more.
-    fn transmit(&mut self, handle: ConnectionHandle) -> bool {
-        let segments = self.socket.max_segments();
-        let Some(slot) = slot(&mut self.slots, handle) else {
-            return false;
-        };
-        for _ in 0..MAX_TRANSMITS {
-            self.out.clear();
-            let quic = slot.connection.quic();
-            let Some(transmit) = quic.poll_transmit(self.now, segments, &mut self.out) else {
-                return false;
-            };
-            if !self.socket.send(&transmit, &self.out) {
-                self.unsent = Some((transmit, std::mem::take(&mut self.out)));
-                return true;
-            }
-        }
-        true
-    }
-
     fn send_unsent(&mut self) {
         if let Some((transmit, bytes)) = self.unsent.take() {
             if self.socket.send(&transmit, &bytes) {
@@ -805,9 +437,8 @@ impl<'a, A: Application> Driver<'a, A> {
 
     /// The application is done: say goodbye on whatever it left open.
     fn close_all(&mut self) {
-        for index in 0..self.slots.len() {
-            let handle = ConnectionHandle(index);
-            if let Some(slot) = slot(&mut self.slots, handle) {
+        for handle in self.slots.handles() {
+            if let Some(slot) = self.slots.get(handle) {
                 slot.dirty = false;
                 slot.goodbye |= matches!(slot.owner, Owner::App(_)) && slot.ending.is_none();
                 slot.ending = None;
@@ -817,8 +448,4 @@ impl<'a, A: Application> Driver<'a, A> {
         self.ids.clear();
         self.dials.clear();
     }
-}
-
-fn slot(slots: &mut [Option<Box<Slot>>], handle: ConnectionHandle) -> Option<&mut Slot> {
-    slots.get_mut(handle.0)?.as_deref_mut()
 }

@@ -21,12 +21,15 @@
 //! }
 //! ```
 
+mod admission;
 mod config;
 mod connection;
 mod dial;
 mod endpoint;
 mod error;
 mod reason;
+mod serve;
+mod slot;
 mod socket;
 mod timer;
 mod tls;

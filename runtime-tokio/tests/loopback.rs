@@ -248,21 +248,30 @@ fn close_tells_the_peer_its_code_and_reason() {
 
 #[test]
 fn what_arrived_before_the_close_is_read_first() {
+    const CONNECTIONS: usize = 20;
     let (endpoint, target) = listen();
     let mut received = 0;
+    let mut gone = [0, 0];
     run_both(
         (
             endpoint,
             Script::new(|wishes, id, happening| match happening {
                 Happening::Data(_, bytes) => received += bytes.len(),
                 Happening::Fin(_) => wishes.close(id, 0, "seen"),
-                Happening::Closed(_) => wishes.succeed(),
+                Happening::Closed(_) => {
+                    gone[0] += 1;
+                    if gone[0] == CONNECTIONS {
+                        wishes.succeed();
+                    }
+                }
                 _ => {}
             }),
         ),
         Script::new(|wishes, id, happening| match happening {
             Happening::Started => {
-                wishes.connect(target.clone());
+                for _ in 0..CONNECTIONS {
+                    wishes.connect(target.clone());
+                }
             }
             Happening::Connected(..) => {
                 let stream = wishes.open(id, Dir::Uni);
@@ -270,11 +279,16 @@ fn what_arrived_before_the_close_is_read_first() {
             }
             // Acknowledged by the transport, whether or not the application has read it.
             Happening::Acked(_) => wishes.close(id, 0, "done"),
-            Happening::Closed(_) => wishes.succeed(),
+            Happening::Closed(_) => {
+                gone[1] += 1;
+                if gone[1] == CONNECTIONS {
+                    wishes.succeed();
+                }
+            }
             _ => {}
         }),
     );
-    assert_eq!(received, 5000);
+    assert_eq!(received, CONNECTIONS * 5000);
 }
 
 #[test]
