@@ -251,7 +251,7 @@ fn what_arrived_before_the_close_is_read_first() {
     const CONNECTIONS: usize = 20;
     let (endpoint, target) = listen();
     let mut received = 0;
-    let mut gone = [0, 0];
+    let (mut gone, mut done) = (0, 0);
     run_both(
         (
             endpoint,
@@ -259,8 +259,8 @@ fn what_arrived_before_the_close_is_read_first() {
                 Happening::Data(_, bytes) => received += bytes.len(),
                 Happening::Fin(_) => wishes.close(id, 0, "seen"),
                 Happening::Closed(_) => {
-                    gone[0] += 1;
-                    if gone[0] == CONNECTIONS {
+                    gone += 1;
+                    if gone == CONNECTIONS {
                         wishes.succeed();
                     }
                 }
@@ -280,8 +280,8 @@ fn what_arrived_before_the_close_is_read_first() {
             // Acknowledged by the transport, whether or not the application has read it.
             Happening::Acked(_) => wishes.close(id, 0, "done"),
             Happening::Closed(_) => {
-                gone[1] += 1;
-                if gone[1] == CONNECTIONS {
+                done += 1;
+                if done == CONNECTIONS {
                     wishes.succeed();
                 }
             }
