@@ -27,6 +27,9 @@ use crate::{reason, stack, tls};
 /// How long the host's next address waits for an answer from the last one (RFC 8305 § 5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// How much longer than the connect timeout s2n-quic tries, so that it is not the one to say why it failed.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Makes outgoing connections.
 ///
 /// An s2n-quic client has one socket and one list of protocols to offer, so there is one client per list and address
@@ -41,7 +44,7 @@ pub(crate) struct Connector {
     executor: Weak<Executor<'static>>,
 }
 
-type Attempt = Pin<Box<dyn Future<Output = Result<Connection, String>> + Send>>;
+type Attempt = Pin<Box<dyn Future<Output = Option<Connection>> + Send>>;
 
 impl Connector {
     pub(crate) fn new(
@@ -61,48 +64,16 @@ impl Connector {
     /// Connects, or says why not.
     pub(crate) async fn connect(self: Arc<Self>, target: Target) -> Result<Connection, String> {
         let timeout = self.timeout;
-        let (host, port) = (target.host.clone(), target.port);
-        let late = async move {
+        let dial = Arc::new(Dial {
+            connector: self,
+            target,
+            progress: Mutex::default(),
+        });
+        let late = async {
             Timer::after(timeout).await;
-            Err(format!(
-                "no answer from {host}, port {port}, within {timeout:?}; check that a server listens there and that UDP \
-                 gets through"
-            ))
+            Err(dial.no_answer(timeout))
         };
-        self.try_addresses(target).or(late).await
-    }
-
-    async fn try_addresses(self: Arc<Self>, target: Target) -> Result<Connection, String> {
-        if ServerName::try_from(target.host.as_str()).is_err() {
-            return Err(format!(
-                "{:?} is neither a host name nor an address",
-                target.host
-            ));
-        }
-        let addresses = resolve(&target.host, target.port).await.map_err(|error| {
-            format!(
-                "the name {} cannot be resolved ({error}); check its spelling and the network",
-                target.host
-            )
-        })?;
-        if addresses.is_empty() {
-            return Err(format!("the name {} has no address", target.host));
-        }
-        let target = Arc::new(target);
-        let start = |address| -> Attempt {
-            let (connector, target) = (Arc::clone(&self), Arc::clone(&target));
-            Box::pin(async move { connector.attempt(address, &target).await })
-        };
-        race(addresses, start).await
-    }
-
-    async fn attempt(&self, address: SocketAddr, target: &Target) -> Result<Connection, String> {
-        let client = self.client(address.is_ipv6(), &target.alpns)?;
-        let connect = Connect::new(address).with_server_name(target.host.as_str());
-        client
-            .connect(connect)
-            .await
-            .map_err(|error| reason::of_client(&error, target))
+        Arc::clone(&dial).try_addresses().or(late).await
     }
 
     /// The client for this family and offer, made if needed.
@@ -126,10 +97,81 @@ impl Connector {
             gso: self.transport.gso,
             executor,
         };
-        let client = stack::client(io, tls, &self.transport, self.timeout)
+        let client = stack::client(io, tls, &self.transport, self.timeout + GRACE)
             .map_err(|error| format!("the QUIC client cannot be started: {error}"))?;
         clients.insert(key, client.clone());
         Ok(client)
+    }
+}
+
+/// One connection on its way.
+#[derive(Debug)]
+struct Dial {
+    connector: Arc<Connector>,
+    target: Target,
+    progress: Mutex<Progress>,
+}
+
+/// What there is to say if time runs out.
+#[derive(Debug, Default)]
+struct Progress {
+    resolved: bool,
+    tried: Vec<SocketAddr>,
+    /// The last thing that a server or this side had against an attempt.
+    failure: Option<String>,
+}
+
+impl Dial {
+    async fn try_addresses(self: Arc<Self>) -> Result<Connection, String> {
+        let host = &self.target.host;
+        let addresses = resolve(host, self.target.port).await.map_err(|cause| {
+            format!(
+                "the name {host} cannot be resolved ({cause}); check its spelling and the network"
+            )
+        })?;
+        lock(&self.progress).resolved = true;
+        let start = |address| -> Attempt {
+            let dial = Arc::clone(&self);
+            Box::pin(async move { dial.attempt(address).await })
+        };
+        race(addresses, start).await.ok_or_else(|| {
+            let failure = lock(&self.progress).failure.take();
+            failure.unwrap_or_else(|| format!("the name {host} has no address"))
+        })
+    }
+
+    async fn attempt(self: Arc<Self>, address: SocketAddr) -> Option<Connection> {
+        let Target { host, alpns, .. } = &self.target;
+        lock(&self.progress).tried.push(address);
+        let result = match self.connector.client(address.is_ipv6(), alpns) {
+            Ok(client) => {
+                let connect = Connect::new(address).with_server_name(host.as_str());
+                let connected = client.connect(connect).await;
+                connected.map_err(|cause| reason::of_client(&cause, &self.target))
+            }
+            Err(why) => Err(why),
+        };
+        result
+            .map_err(|why| lock(&self.progress).failure = Some(why))
+            .ok()
+    }
+
+    fn no_answer(&self, timeout: Duration) -> String {
+        let Target { host, port, .. } = &self.target;
+        let mut progress = lock(&self.progress);
+        if !progress.resolved {
+            return format!(
+                "the name {host} was not resolved within {timeout:?}; check the network"
+            );
+        }
+        let tried: Vec<_> = progress.tried.iter().map(SocketAddr::to_string).collect();
+        progress.failure.take().unwrap_or_else(|| {
+            format!(
+                "no answer from {host}, port {port} ({}) within {timeout:?}; check that a server listens there and that \
+                 UDP gets through",
+                tried.join(", ")
+            )
+        })
     }
 }
 
@@ -138,45 +180,41 @@ async fn resolve(host: &str, port: u16) -> io::Result<VecDeque<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(VecDeque::from([SocketAddr::new(ip, port)]));
     }
+    if ServerName::try_from(host).is_err() {
+        return Err(io::Error::other("it is not a host name"));
+    }
     smol::net::resolve((host, port)).await.map(VecDeque::from)
 }
 
-/// The first connection that succeeds, or why the last one failed.
+/// The first connection that succeeds; `None` if none does.
 async fn race(
     mut addresses: VecDeque<SocketAddr>,
     start: impl Fn(SocketAddr) -> Attempt,
-) -> Result<Connection, String> {
-    let mut running: Vec<Attempt> = addresses.pop_front().into_iter().map(&start).collect();
+) -> Option<Connection> {
+    let mut running: Vec<Attempt> = Vec::new();
     let mut head_start = Timer::after(HEAD_START);
-    let mut last = String::new();
     poll_fn(|cx: &mut Context<'_>| {
         loop {
             let mut won = None;
             running.retain_mut(|attempt| match attempt.as_mut().poll(cx) {
                 Poll::Pending => true,
-                Poll::Ready(Ok(connection)) => {
-                    won = Some(connection);
-                    false
-                }
-                Poll::Ready(Err(why)) => {
-                    last = why;
+                Poll::Ready(connection) => {
+                    won = won.take().or(connection);
                     false
                 }
             });
-            if let Some(connection) = won {
-                return Poll::Ready(Ok(connection));
+            if won.is_some() {
+                return Poll::Ready(won);
             }
-            let next_turn = running.is_empty() || Pin::new(&mut head_start).poll(cx).is_ready();
+            if !running.is_empty() && Pin::new(&mut head_start).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
             match addresses.pop_front() {
-                Some(address) if next_turn => {
+                Some(address) => {
                     running.push(start(address));
                     head_start.set_after(HEAD_START);
                 }
-                Some(address) => {
-                    addresses.push_front(address);
-                    return Poll::Pending;
-                }
-                None if running.is_empty() => return Poll::Ready(Err(std::mem::take(&mut last))),
+                None if running.is_empty() => return Poll::Ready(None),
                 None => return Poll::Pending,
             }
         }

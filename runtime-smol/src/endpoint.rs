@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_io::Timer;
+use bytes::Bytes;
 use oxymoq_core::runtime::{Settings, TransportSettings};
 use oxymoq_core::time::{Time, WallTime};
 use oxymoq_core::transport::{
@@ -17,12 +18,13 @@ use oxymoq_core::transport::{
 use s2n_quic::{Server, application};
 use smol::{Executor, Task};
 
+use crate::admission::Door;
 use crate::connection::Connection;
 use crate::dial::Connector;
 use crate::error::Error;
 use crate::io::{self, SmolIo};
 use crate::ready::{Event, Ready};
-use crate::{stack, tls};
+use crate::{reason, stack, tls};
 
 /// Outputs of one connection that are carried out before others have their turn.
 const TURN: usize = 512;
@@ -37,7 +39,9 @@ const FAREWELL: usize = 64;
 #[derive(Debug)]
 pub struct Endpoint {
     server: Option<Server>,
+    door: Arc<Door>,
     incoming: Waker,
+    alpns: Vec<Bytes>,
     connector: Arc<Connector>,
     local: SocketAddr,
     fingerprint: Option<[u8; 32]>,
@@ -54,9 +58,14 @@ impl Endpoint {
     /// If the address cannot be had or a certificate cannot be used.
     pub fn bind(settings: Settings) -> Result<Self, Error> {
         let executor = Arc::new(Executor::new());
+        let ready = Arc::new(Ready::default());
+        let incoming = ready.waker(Event::Incoming);
+        incoming.wake_by_ref();
+        let door = Arc::new(Door::new(incoming.clone()));
         let transport = settings.transport;
         let connector = Connector::new(&settings.client, &transport, &executor)?;
         let (mut server, mut fingerprint) = (None, None);
+        let mut alpns = Vec::new();
         let mut local = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         if let Some(wanted) = &settings.server {
             let (tls, sha256) = tls::server(wanted)?;
@@ -71,19 +80,22 @@ impl Endpoint {
                 gso: transport.gso,
                 executor: Arc::clone(&executor),
             };
-            let started = stack::server(io, tls, &transport).map_err(|cause| Error::System {
-                what: "starting the QUIC server",
-                cause: std::io::Error::other(cause.to_string()),
-            })?;
+            let started =
+                stack::server(io, tls, Arc::clone(&door), &transport).map_err(|cause| {
+                    Error::System {
+                        what: "starting the QUIC server",
+                        cause: std::io::Error::other(cause.to_string()),
+                    }
+                })?;
             server = Some(started);
             fingerprint = Some(sha256);
+            alpns.clone_from(&wanted.alpns);
         }
-        let ready = Arc::new(Ready::default());
-        let incoming = ready.waker(Event::Incoming);
-        incoming.wake_by_ref();
         Ok(Self {
             server,
+            door,
             incoming,
+            alpns,
             connector: Arc::new(connector),
             local,
             fingerprint,
@@ -161,6 +173,8 @@ impl Endpoint {
 /// What an id of the application stands for.
 #[derive(Debug)]
 enum Slot {
+    /// A client was let in; its handshake is under way.
+    Arriving,
     /// On its way; the waker belongs to the task.
     Connecting(Task<Result<s2n_quic::Connection, String>>, Waker),
     /// Established.
@@ -242,28 +256,44 @@ impl<A: Application> Driver<'_, A> {
     }
 
     fn accept(&mut self, now: Time) {
-        let mut cx = Context::from_waker(&self.endpoint.incoming);
-        let Some(server) = &mut self.endpoint.server else {
-            return;
-        };
-        let mut accepted = Vec::new();
-        while let Poll::Ready(Some(connection)) = server.poll_accept(&mut cx) {
-            accepted.push(connection);
+        for visitor in self.endpoint.door.visitors() {
+            let remote = visitor.remote;
+            let admission = self.app.handle_incoming(now, &Incoming { remote });
+            if let Admission::Accept(id) = admission {
+                self.slots.insert(id, Slot::Arriving);
+            }
+            visitor.decide(admission);
         }
-        for connection in accepted {
-            // Closed already: nobody is there to be admitted.
-            let Ok(remote) = connection.remote_addr() else {
-                continue;
-            };
-            let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-            match self.app.handle_incoming(now, &Incoming { remote }) {
-                Admission::Accept(id) => self.established(now, id, connection),
-                Admission::Refuse => {
-                    log::debug!("{remote}: refused");
-                    connection.close(application::Error::UNKNOWN);
-                }
+        let mut cx = Context::from_waker(&self.endpoint.incoming);
+        let mut accepted = Vec::new();
+        if let Some(server) = &mut self.endpoint.server {
+            while let Poll::Ready(Some(connection)) = server.poll_accept(&mut cx) {
+                accepted.push(connection);
             }
         }
+        for mut connection in accepted {
+            let admitted = connection
+                .take_tls_context()
+                .and_then(|id| id.downcast().ok());
+            match admitted.map(|id: Box<ConnectionId>| *id) {
+                Some(id) if self.is_arriving(id) => self.established(now, id, connection),
+                // The application has closed it in the meantime.
+                _ => connection.close(application::Error::UNKNOWN),
+            }
+        }
+        for (id, ended) in self.endpoint.door.failed() {
+            if self.is_arriving(id) {
+                self.slots.remove(&id);
+                let timeout = self.endpoint.transport.handshake_timeout;
+                let why = reason::of_server(&ended, timeout, &self.endpoint.alpns);
+                self.app
+                    .handle_input(now, id, Input::Closed(Closed::Failed(why)));
+            }
+        }
+    }
+
+    fn is_arriving(&self, id: ConnectionId) -> bool {
+        matches!(self.slots.get(&id), Some(Slot::Arriving))
     }
 
     fn established(&mut self, now: Time, id: ConnectionId, connection: s2n_quic::Connection) {
@@ -276,6 +306,7 @@ impl<A: Application> Driver<'_, A> {
                 self.app.handle_input(now, id, input);
             }
             Err(error) => {
+                self.slots.remove(&id);
                 let why = Closed::Failed(format!("the QUIC stack lost it at once: {error}"));
                 self.app.handle_input(now, id, Input::Closed(why));
             }

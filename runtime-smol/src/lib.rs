@@ -29,7 +29,6 @@
 //! | raising the number of streams or a window later | [`Output::AllowStreams`] does nothing; a peer may open 1024 streams of each kind from the start, and every connection has `publisher_window` |
 //! | stream priorities | [`Output::Priority`] does nothing; the order of writes decides, which the bound on un-acknowledged bytes keeps late |
 //! | reasons of a close | the code arrives, the words do not, either way |
-//! | asking before the handshake | [`Application::handle_incoming`] is called when the handshake is done; before it, only the number of handshakes decides |
 //! | connecting from a server's socket | outgoing connections have sockets of their own, one per list of protocols and address family |
 //! | errors of the network | a closed port is silence until the connect timeout |
 //! | 0-RTT | a returning client waits for the same round trips as a new one |
@@ -37,7 +36,7 @@
 //! [`Output::AllowStreams`]: oxymoq_core::transport::Output::AllowStreams
 //! [`Output::Priority`]: oxymoq_core::transport::Output::Priority
 
-mod alert;
+mod admission;
 mod connection;
 mod datagram;
 mod dial;

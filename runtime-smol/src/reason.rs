@@ -1,15 +1,25 @@
 //! Why connections and streams ended, in the core's terms.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use oxymoq_core::transport::{Closed, Target};
 use s2n_quic::connection::Error;
+use s2n_quic::provider::connection_close_formatter::{
+    self as formatter, ConnectionClose, Formatter, Production,
+};
 use s2n_quic::provider::event::Location;
-use s2n_quic::stream;
+use s2n_quic::{application, stream};
+use s2n_quic_core::transport;
+
+use crate::admission::Ended;
 
 /// TLS alerts reach QUIC as transport error codes from here on (RFC 9001 § 4.8).
 const TLS_ALERT: u64 = 0x100;
 /// TLS alert 120: no application protocol in common (RFC 7301).
 const NO_APPLICATION_PROTOCOL: u8 = 120;
+/// By how much s2n-quic's deadlines may be early.
+const ROUNDING: Duration = Duration::from_millis(20);
 /// The server does not want the connection (RFC 9000 § 20.1).
 const CONNECTION_REFUSED: u64 = 0x2;
 
@@ -71,26 +81,21 @@ pub(crate) fn of_client(cause: &Error, target: &Target) -> String {
             "the server at {server} refused the connection; it may be full, try again later"
         );
     }
-    let alert = code
-        .as_u64()
-        .checked_sub(TLS_ALERT)
-        .and_then(|alert| u8::try_from(alert).ok());
+    let alert = alert(code.as_u64());
     if alert == Some(NO_APPLICATION_PROTOCOL) {
-        let offered: Vec<_> = target
-            .alpns
-            .iter()
-            .map(|alpn| alpn.escape_ascii().to_string())
-            .collect();
         return format!(
             "the server at {server} speaks none of {}",
-            offered.join(", ")
+            names(&target.alpns)
         );
     }
     if initiator == Location::Local && alert.is_some() {
         // rustls has the exact reason, but s2n-quic passes on its alert alone.
         let why = match alert {
+            Some(42) => "its certificate is not valid for that host, or cannot be read",
+            Some(43) => "its certificate is meant for something else than servers",
+            Some(44) => "its certificate was revoked",
             Some(45) => "its certificate has expired or is not valid yet",
-            Some(48) => "nobody who is trusted here signed its certificate",
+            Some(48) => "nobody who is trusted here issued its certificate",
             _ => reason,
         };
         return format!(
@@ -98,6 +103,32 @@ pub(crate) fn of_client(cause: &Error, target: &Target) -> String {
         );
     }
     format!("the handshake with {server} failed: {}", sentence(cause))
+}
+
+/// Why a client's handshake failed, in one sentence.
+pub(crate) fn of_server(ended: &Ended, timeout: Duration, alpns: &[Bytes]) -> String {
+    match ended.cause {
+        Some(cause) if alert(cause.code.as_u64()) == Some(NO_APPLICATION_PROTOCOL) => {
+            format!("the client offers none of {}", names(alpns))
+        }
+        Some(cause) => format!("the handshake failed: {cause}"),
+        None if ended.after + ROUNDING >= timeout => {
+            "the client did not finish its handshake in time".to_owned()
+        }
+        None => "the client broke off the handshake".to_owned(),
+    }
+}
+
+fn alert(code: u64) -> Option<u8> {
+    u8::try_from(code.checked_sub(TLS_ALERT)?).ok()
+}
+
+fn names(alpns: &[Bytes]) -> String {
+    let names: Vec<_> = alpns
+        .iter()
+        .map(|alpn| alpn.escape_ascii().to_string())
+        .collect();
+    names.join(", ")
 }
 
 fn sentence(error: &Error) -> String {
@@ -109,7 +140,62 @@ fn sentence(error: &Error) -> String {
     } = error
     {
         format!("no answer within {max_handshake_duration:?}")
+    } else if let Error::Transport {
+        code,
+        reason,
+        initiator,
+        ..
+    } = *error
+    {
+        let mut what = transport::Error::new(code.as_varint());
+        what.reason = reason;
+        if initiator == Location::Local {
+            format!("the peer broke the rules of QUIC: {what}")
+        } else {
+            format!("the peer's transport gave up: {what}")
+        }
     } else {
         error.to_string()
+    }
+}
+
+/// Writes the last frame of a connection: TLS alerts as they are, everything else as s2n-quic does by itself.
+#[derive(Debug)]
+pub(crate) struct Frank;
+
+impl Formatter for Frank {
+    fn format_transport_error(
+        &self,
+        context: &formatter::Context<'_>,
+        error: transport::Error,
+    ) -> ConnectionClose<'_> {
+        if error.try_into_tls_error().is_some() {
+            return transport::Error::new(error.code.as_varint()).into();
+        }
+        Production.format_transport_error(context, error)
+    }
+
+    fn format_application_error(
+        &self,
+        context: &formatter::Context<'_>,
+        error: application::Error,
+    ) -> ConnectionClose<'_> {
+        Production.format_application_error(context, error)
+    }
+
+    fn format_early_transport_error(
+        &self,
+        context: &formatter::Context<'_>,
+        error: transport::Error,
+    ) -> ConnectionClose<'_> {
+        self.format_transport_error(context, error)
+    }
+
+    fn format_early_application_error(
+        &self,
+        context: &formatter::Context<'_>,
+        error: application::Error,
+    ) -> ConnectionClose<'_> {
+        Production.format_early_application_error(context, error)
     }
 }

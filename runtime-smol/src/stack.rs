@@ -12,11 +12,12 @@ use s2n_quic::{Client, Server};
 
 use s2n_quic_core::connection::limits::ValidationError;
 
-use crate::alert::{Frank, Patient};
+use crate::admission::{Door, DoorTls};
 use crate::connection::send_buffer;
 use crate::datagram::Datagrams;
 use crate::io::SmolIo;
 use crate::observe::Observer;
+use crate::reason::Frank;
 
 /// Why s2n-quic did not start.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -25,22 +26,22 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const MIN_STREAMS: u64 = 1024;
 /// Streams that this side may have open at once whatever the peer allows; the core has tighter limits of its own.
 const LOCAL_STREAMS: u64 = 65_536;
-/// How long a client may take for its handshake with this side's server.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A server on this socket.
 pub(crate) fn server(
     io: SmolIo,
     tls: Arc<rustls::ServerConfig>,
+    door: Arc<Door>,
     transport: &TransportSettings,
 ) -> Result<Server, Failure> {
     let gate = Gate {
         retry_above: transport.retry_above,
         max_handshakes: transport.max_handshakes,
     };
+    let tls = quic_tls::Server::from(tls);
     let builder = Server::builder()
-        .with_tls(Patient(quic_tls::Server::from(tls)))?
-        .with_limits(limits(transport, HANDSHAKE)?)?
+        .with_tls(DoorTls { tls, door })?
+        .with_limits(limits(transport, transport.handshake_timeout)?)?
         .with_endpoint_limits(gate)?
         .with_connection_close_formatter(Frank)?
         .with_event(Observer)?

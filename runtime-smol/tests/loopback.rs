@@ -1,11 +1,18 @@
-//! Streams over loopback: bytes, ends, abandonments and back-pressure, both ways.
-use std::collections::BTreeMap;
+//! Connections between two endpoints over the loopback interface: what the contract promises, seen on real sockets.
 
-use crate::harness::{
-    Event, Hands, bind, client_settings, log, pattern, run, run_pair, server_settings,
-};
+use std::collections::BTreeMap;
+use std::fs;
+
 use bytes::{Bytes, BytesMut};
-use oxymoq_core::transport::{Answer, ConnectionId, Dir, Input, Output, Room, StreamId};
+use oxymoq_core::runtime::ServerSettings;
+use oxymoq_core::transport::{
+    Answer, Closed, ConnectionId, Dir, Exit, Input, Output, Room, StreamId,
+};
+
+use crate::support::{
+    Event, Hands, Scripted, bind, client_settings, log, never, pattern, protocols, run, run_pair,
+    server_settings, within_a_minute,
+};
 
 /// Reads a stream as long as there is something, and returns new bytes and ends.
 fn reader(hands: &mut Hands, id: ConnectionId, event: &Event) -> Option<(StreamId, Answer)> {
@@ -184,7 +191,7 @@ fn reset_and_stop_carry_their_codes_both_ways() {
     let (server_seen, client_seen) = (seen.clone(), seen.clone());
     // The opener sends a byte on each of two bidirectional streams; the other side stops the first with its number, and
     // resets its own half of it; the opener resets the second.
-    let script = |who: &'static str, seen: crate::harness::Log<String>, own_first: bool| {
+    let script = |who: &'static str, seen: crate::support::Log<String>, own_first: bool| {
         let start = |hands: &mut Hands, id| {
             for _ in 0..2 {
                 let stream = hands.open(id, Dir::Bi);
@@ -262,7 +269,7 @@ fn abandoned_connection_never_looks_like_a_finished_stream() {
     let client = bind(client_settings());
     let ended = log::<Answer>();
     let server_ended = ended.clone();
-    let mut calling = crate::harness::Scripted::new(|hands: &mut Hands, id, event| match event {
+    let mut calling = Scripted::new(|hands: &mut Hands, id, event| match event {
         Event::Input(Input::Connected { .. }) => {
             let stream = hands.open(id, Dir::Uni);
             hands.write(id, stream, "half of it", false);
@@ -273,7 +280,7 @@ fn abandoned_connection_never_looks_like_a_finished_stream() {
     });
     let port = server.local_address().port();
     calling.hands.connect("127.0.0.1", port, &["moqt-18"]);
-    let mut serving = crate::harness::Scripted::new(|hands: &mut Hands, id, event: Event| {
+    let mut serving = Scripted::new(|hands: &mut Hands, id, event: Event| {
         if let Some((_, answer)) = reader(hands, id, &event) {
             server_ended.borrow_mut().push(answer);
         }
@@ -281,9 +288,9 @@ fn abandoned_connection_never_looks_like_a_finished_stream() {
             hands.exit();
         }
     });
-    let (left, right) = crate::harness::within_a_minute(smol::future::zip(
-        client.run(&mut calling, crate::harness::never()),
-        server.run(&mut serving, crate::harness::never()),
+    let (left, right) = within_a_minute(smol::future::zip(
+        client.run(&mut calling, never()),
+        server.run(&mut serving, never()),
     ));
     left.and(right).unwrap();
     assert!(!ended.borrow().contains(&Answer::Fin), "{ended:?}");
@@ -427,6 +434,241 @@ fn streams_beyond_the_peers_limit_open_when_others_end() {
                 hands.open(id, dir);
             }
             _ => {}
+        },
+    );
+}
+
+#[test]
+fn servers_order_decides_on_the_protocol() {
+    let server = bind(server_settings());
+    let port = server.local_address().port();
+    let client = bind(client_settings());
+    let agreed = |hands: &mut Hands, _, event| {
+        if let Event::Input(Input::Connected { alpn, max_datagram }) = event {
+            assert_eq!(alpn, "moqt-18");
+            assert!((1100..1500).contains(&max_datagram), "{max_datagram}");
+            hands.exit();
+        }
+    };
+    let mut serving = Scripted::new(agreed);
+    let mut calling = Scripted::new(agreed);
+    let offer = ["h3", "moqt-16", "moqt-18"];
+    calling.hands.connect("127.0.0.1", port, &offer);
+    let (left, right) = within_a_minute(smol::future::zip(
+        server.run(&mut serving, never()),
+        client.run(&mut calling, never()),
+    ));
+    left.and(right).unwrap();
+}
+
+#[test]
+fn datagrams_cross_both_ways() {
+    run(
+        |hands, id, event| {
+            if let Event::Input(Input::Datagram(bytes)) = event {
+                hands.push(id, Output::Datagram(bytes));
+            }
+        },
+        {
+            let mut largest = 0;
+            move |hands, id, event| match event {
+                Event::Input(Input::Connected { max_datagram, .. }) => {
+                    largest = max_datagram;
+                    hands.push(id, Output::Datagram(pattern(max_datagram)));
+                }
+                Event::Input(Input::Datagram(bytes)) => {
+                    assert_eq!(bytes, pattern(largest));
+                    hands.exit();
+                }
+                _ => {}
+            }
+        },
+    );
+}
+
+#[test]
+fn too_large_datagram_is_answered() {
+    run(
+        |_, _, _| {},
+        |hands, id, event| match event {
+            Event::Input(Input::Connected { .. }) => {
+                hands.push(id, Output::Datagram(pattern(1500)));
+            }
+            Event::Answer(_, answer) => {
+                assert_eq!(answer, Answer::TooLarge);
+                hands.exit();
+            }
+            _ => {}
+        },
+    );
+}
+
+#[test]
+fn full_datagram_queue_blocks_until_there_is_room() {
+    let mut blocked = false;
+    let mut sent = 0;
+    run(
+        |_, _, _| {},
+        move |hands, id, event| match event {
+            Event::Input(Input::Connected { .. }) => {
+                hands.push(id, Output::Datagram(pattern(1000)));
+            }
+            Event::Answer(Output::Datagram(_), Answer::Done) if blocked => hands.exit(),
+            Event::Answer(Output::Datagram(_), Answer::Done) => {
+                sent += 1;
+                assert!(sent < 100, "64 KiB hold no more");
+                hands.push(id, Output::Datagram(pattern(1000)));
+            }
+            Event::Answer(Output::Datagram(_), answer) => {
+                assert_eq!(answer, Answer::Blocked);
+                assert!(sent > 50, "{sent}");
+                blocked = true;
+            }
+            Event::Input(Input::DatagramRoom) => {
+                assert!(blocked);
+                hands.push(id, Output::Datagram(pattern(1000)));
+            }
+            _ => {}
+        },
+    );
+}
+
+#[test]
+fn close_code_reaches_the_peer_and_each_side_hears_once() {
+    let server = bind(server_settings());
+    let port = server.local_address().port();
+    let client = bind(client_settings());
+    let mut serving = Scripted::new(|hands: &mut Hands, _, event| {
+        if let Event::Input(Input::Closed(why)) = event {
+            let reason = Bytes::new();
+            assert_eq!(
+                why,
+                Closed::ByPeer {
+                    code: 0x1234,
+                    reason
+                }
+            );
+            hands.exit();
+        }
+    });
+    let mut calling = Scripted::new(|hands: &mut Hands, id, event| match event {
+        Event::Input(Input::Connected { .. }) => hands.close(id, 0x1234),
+        Event::Input(Input::Closed(why)) => {
+            assert_eq!(why, Closed::ByUs);
+            hands.exit();
+        }
+        _ => {}
+    });
+    calling.hands.connect("127.0.0.1", port, &["moqt-18"]);
+    let (left, right) = within_a_minute(smol::future::zip(
+        client.run(&mut calling, never()),
+        server.run(&mut serving, never()),
+    ));
+    left.and(right).unwrap();
+    assert_eq!((serving.hands.closed, calling.hands.closed), (1, 1));
+}
+
+#[test]
+fn both_address_families_are_served_on_one_port() {
+    let mut settings = server_settings();
+    settings.server = Some(ServerSettings::new(0, protocols(&["moqt-18"])));
+    let server = bind(settings);
+    let port = server.local_address().port();
+    let client = bind(client_settings());
+    let mut connected = 0;
+    let mut calling = Scripted::new(|hands: &mut Hands, _, event| match event {
+        Event::Input(Input::Connected { .. }) => {
+            connected += 1;
+            if connected == 2 {
+                hands.exit();
+            }
+        }
+        Event::Input(Input::Closed(why)) => panic!("{why}"),
+        _ => {}
+    });
+    calling.hands.connect("127.0.0.1", port, &["moqt-18"]);
+    calling.hands.connect("::1", port, &["moqt-18"]);
+    let mut serving = Scripted::new(|_: &mut Hands, _, _| {});
+    within_a_minute(smol::future::or(
+        async {
+            server.run(&mut serving, never()).await.unwrap();
+        },
+        async {
+            client.run(&mut calling, never()).await.unwrap();
+        },
+    ));
+}
+
+#[test]
+fn fifty_connections_live_in_one_task() {
+    let server = bind(server_settings());
+    let port = server.local_address().port();
+    let client = bind(client_settings());
+    let mut serving = Scripted::new(|hands: &mut Hands, id, event| {
+        if let Event::Input(Input::Datagram(bytes)) = event {
+            hands.push(id, Output::Datagram(bytes));
+        }
+    });
+    let mut calling = Scripted::new(|hands: &mut Hands, id, event| match event {
+        Event::Input(Input::Connected { .. }) => {
+            hands.push(id, Output::Datagram(Bytes::from(id.0.to_string())));
+        }
+        Event::Input(Input::Datagram(bytes)) => {
+            assert_eq!(bytes, id.0.to_string());
+            hands.close(id, 0);
+        }
+        Event::Input(Input::Closed(why)) => {
+            assert_eq!(why, Closed::ByUs);
+            if hands.closed == 50 {
+                hands.exit();
+            }
+        }
+        _ => {}
+    });
+    for _ in 0..50 {
+        calling.hands.connect("127.0.0.1", port, &["moqt-18"]);
+    }
+    within_a_minute(smol::future::or(
+        async {
+            server.run(&mut serving, never()).await.unwrap();
+        },
+        async {
+            client.run(&mut calling, never()).await.unwrap();
+        },
+    ));
+}
+
+#[test]
+fn shutdown_reaches_the_application_which_then_ends_the_run() {
+    let server = bind(server_settings());
+    let mut serving = Scripted::new(|hands: &mut Hands, _, event| match event {
+        Event::Started => {}
+        Event::Shutdown => hands.exit(),
+        other => panic!("{other:?}"),
+    });
+    let exit = within_a_minute(server.run(&mut serving, async {})).unwrap();
+    assert_eq!(exit, Exit::Success);
+}
+
+#[test]
+fn no_thread_belongs_to_tokio() {
+    run(
+        |_, _, _| {},
+        |hands, _, event| {
+            if matches!(event, Event::Input(Input::Connected { .. })) {
+                let names: Vec<_> = fs::read_dir("/proc/self/task")
+                    .unwrap()
+                    .map(|task| {
+                        fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()
+                    })
+                    .collect();
+                assert!(!names.is_empty());
+                assert!(
+                    names.iter().all(|name| !name.contains("tokio")),
+                    "{names:?}"
+                );
+                hands.exit();
+            }
         },
     );
 }

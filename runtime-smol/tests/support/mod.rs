@@ -1,13 +1,14 @@
 //! A scripted application, and two endpoints of this runtime that talk over loopback.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use oxymoq_core::runtime::{ClientSettings, ServerSettings, Settings, Trust};
-use oxymoq_core::time::Time;
+use oxymoq_core::time::{Time, WallTime};
 use oxymoq_core::transport::{
     Admission, Answer, Application, ConnectionId, Dir, Exit, Incoming, Input, Output, StreamId,
     Target,
@@ -17,10 +18,14 @@ use oxymoq_smol::Endpoint;
 /// What a script is told.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
+    /// The run began.
+    Started,
     /// Something happened.
     Input(Input),
     /// The answer to an output; of a write, `bytes` is all that was offered.
     Answer(Output, Answer),
+    /// The time of [`Hands::wake_after`] has come.
+    Woken,
     /// The operator wants an end.
     Shutdown,
 }
@@ -37,6 +42,7 @@ pub(crate) struct Hands {
     pub(crate) refuse: bool,
     pub(crate) closed: u64,
     opened: u64,
+    wake: Option<(ConnectionId, Duration)>,
 }
 
 impl Hands {
@@ -100,6 +106,11 @@ impl Hands {
         id
     }
 
+    /// Once.
+    pub(crate) fn wake_after(&mut self, id: ConnectionId, wait: Duration) {
+        self.wake = Some((id, wait));
+    }
+
     pub(crate) fn exit(&mut self) {
         self.exit = Some(Exit::Success);
     }
@@ -108,6 +119,8 @@ impl Hands {
 /// An application that does what a closure says.
 pub(crate) struct Scripted<F> {
     pub(crate) hands: Hands,
+    started: bool,
+    deadline: Option<Time>,
     script: F,
 }
 
@@ -115,12 +128,21 @@ impl<F: FnMut(&mut Hands, ConnectionId, Event)> Scripted<F> {
     pub(crate) fn new(script: F) -> Self {
         Self {
             hands: Hands::default(),
+            started: false,
+            deadline: None,
             script,
         }
     }
 }
 
 impl<F: FnMut(&mut Hands, ConnectionId, Event)> Application for Scripted<F> {
+    fn handle_wall_clock(&mut self, _now: Time, _wall: WallTime) {
+        if !self.started {
+            self.started = true;
+            (self.script)(&mut self.hands, ConnectionId(0), Event::Started);
+        }
+    }
+
     fn handle_incoming(&mut self, _now: Time, incoming: &Incoming) -> Admission {
         assert!(incoming.remote.ip().is_loopback(), "{incoming:?}");
         if self.hands.refuse {
@@ -131,11 +153,14 @@ impl<F: FnMut(&mut Hands, ConnectionId, Event)> Application for Scripted<F> {
         Admission::Accept(id)
     }
 
-    fn handle_input(&mut self, _now: Time, connection: ConnectionId, input: Input) {
+    fn handle_input(&mut self, now: Time, connection: ConnectionId, input: Input) {
         if matches!(input, Input::Closed(_)) {
             self.hands.closed += 1;
         }
         (self.script)(&mut self.hands, connection, Event::Input(input));
+        if let (None, Some((_, wait))) = (self.deadline, self.hands.wake) {
+            self.deadline = Some(now + wait);
+        }
     }
 
     fn handle_answer(&mut self, _now: Time, connection: ConnectionId, answer: Answer) {
@@ -143,7 +168,12 @@ impl<F: FnMut(&mut Hands, ConnectionId, Event)> Application for Scripted<F> {
         (self.script)(&mut self.hands, connection, Event::Answer(asked, answer));
     }
 
-    fn handle_timeout(&mut self, _now: Time) {}
+    fn handle_timeout(&mut self, _now: Time) {
+        self.deadline = None;
+        if let Some((id, _)) = self.hands.wake.take() {
+            (self.script)(&mut self.hands, id, Event::Woken);
+        }
+    }
 
     fn handle_shutdown(&mut self, _now: Time) {
         (self.script)(&mut self.hands, ConnectionId(0), Event::Shutdown);
@@ -175,7 +205,7 @@ impl<F: FnMut(&mut Hands, ConnectionId, Event)> Application for Scripted<F> {
     }
 
     fn poll_timeout(&self) -> Option<(Time, &'static str)> {
-        None
+        self.deadline.map(|at| (at, "script"))
     }
 
     fn poll_exit(&mut self) -> Option<Exit> {
@@ -275,4 +305,58 @@ pub(crate) fn pattern(len: usize) -> Bytes {
     (0..len)
         .map(|n| u8::try_from(n * 7 % 251).unwrap())
         .collect()
+}
+
+/// Passes packets on between one client and a server, as long as it is let.
+pub(crate) struct Proxy {
+    socket: smol::net::UdpSocket,
+    server: SocketAddr,
+    /// Loses every `n`th packet; 1 loses all, 0 none.
+    pub(crate) lose_every: Rc<Cell<u32>>,
+    /// Loses what the server sends.
+    pub(crate) lose_answers: bool,
+    /// Retry packets that the server sent.
+    pub(crate) retries: Rc<Cell<u32>>,
+}
+
+impl Proxy {
+    pub(crate) async fn new(server: SocketAddr) -> Self {
+        Self {
+            socket: smol::net::UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+            server,
+            lose_every: Rc::default(),
+            lose_answers: false,
+            retries: Rc::default(),
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.socket.local_addr().unwrap().port()
+    }
+
+    /// Works for ever.
+    pub(crate) async fn run(self) {
+        let mut client = None;
+        let mut packet = vec![0; 65_536];
+        let mut count = 0_u32;
+        loop {
+            let (size, from) = self.socket.recv_from(&mut packet).await.unwrap();
+            let answer = from == self.server;
+            // A long header of type Retry (RFC 9000 § 17.2.5).
+            if answer && packet.first().unwrap() & 0xf0 == 0xf0 {
+                self.retries.set(self.retries.get() + 1);
+            }
+            let to = if answer { client } else { Some(self.server) };
+            if !answer {
+                client = Some(from);
+            }
+            count += 1;
+            let lost = count.checked_rem(self.lose_every.get()) == Some(0)
+                || (answer && self.lose_answers);
+            if let Some(to) = to.filter(|_| !lost) {
+                let packet = packet.get(..size).unwrap();
+                self.socket.send_to(packet, to).await.unwrap();
+            }
+        }
+    }
 }
