@@ -5,6 +5,11 @@ mod event;
     not(test),
     expect(dead_code, reason = "the session is about to call it")
 )]
+mod incoming;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the session is about to call it")
+)]
 mod outgoing;
 mod settings;
 mod source;
