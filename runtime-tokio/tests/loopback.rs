@@ -247,51 +247,6 @@ fn close_tells_the_peer_its_code_and_reason() {
 }
 
 #[test]
-fn what_arrived_before_the_close_is_read_first() {
-    const CONNECTIONS: usize = 20;
-    let (endpoint, target) = listen();
-    let mut received = 0;
-    let (mut gone, mut done) = (0, 0);
-    run_both(
-        (
-            endpoint,
-            Script::new(|wishes, id, happening| match happening {
-                Happening::Data(_, bytes) => received += bytes.len(),
-                Happening::Fin(_) => wishes.close(id, 0, "seen"),
-                Happening::Closed(_) => {
-                    gone += 1;
-                    if gone == CONNECTIONS {
-                        wishes.succeed();
-                    }
-                }
-                _ => {}
-            }),
-        ),
-        Script::new(|wishes, id, happening| match happening {
-            Happening::Started => {
-                for _ in 0..CONNECTIONS {
-                    wishes.connect(target.clone());
-                }
-            }
-            Happening::Connected(..) => {
-                let stream = wishes.open(id, Dir::Uni);
-                wishes.write(id, stream, pattern(5000), true);
-            }
-            // Acknowledged by the transport, whether or not the application has read it.
-            Happening::Acked(_) => wishes.close(id, 0, "done"),
-            Happening::Closed(_) => {
-                done += 1;
-                if done == CONNECTIONS {
-                    wishes.succeed();
-                }
-            }
-            _ => {}
-        }),
-    );
-    assert_eq!(received, CONNECTIONS * 5000);
-}
-
-#[test]
 fn reader_that_pauses_blocks_the_writer_and_bounds_what_is_under_way() {
     const TOTAL: usize = 4_000_000;
     let settings = server_settings();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use oxymoq_core::transport::{Closed, ConnectionId, Dir, Exit, Room};
 use oxymoq_tokio::Endpoint;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::support::{
     Happening, Proxy, Script, block_on, client_settings, run_bound, server_settings, target,
@@ -56,6 +56,69 @@ fn everything_arrives_over_a_path_that_loses_packets() {
         }
     });
     assert_eq!(received, sent.len());
+}
+
+#[test]
+fn what_arrives_together_with_the_close_is_read_first() {
+    // So few that the sockets on the way hold it all.
+    const CONNECTIONS: usize = 5;
+    let endpoint = Endpoint::bind(server_settings()).unwrap();
+    let (mut received, mut gone) = (0, 0);
+    block_on(async {
+        let mut proxy = Proxy::new(endpoint.local_address()).await;
+        let (hold, held) = watch::channel(false);
+        proxy.held = held;
+        let target = target(proxy.address);
+        let (mut open, mut closed) = (Vec::new(), 0);
+        let mut client = Script::new(|wishes, id, happening| match happening {
+            Happening::Started => {
+                for _ in 0..CONNECTIONS {
+                    wishes.connect(target.clone());
+                }
+            }
+            Happening::Connected(..) => {
+                open.push(id);
+                if open.len() == CONNECTIONS {
+                    hold.send(true).unwrap();
+                    for id in &open {
+                        let stream = wishes.open(*id, Dir::Uni);
+                        wishes.write(*id, stream, vec![5; 5000].into(), true);
+                    }
+                    // By the next round it is all on its way.
+                    wishes.timeout = Some(Duration::from_millis(1));
+                }
+            }
+            Happening::Timeout => {
+                for id in &open {
+                    wishes.close(*id, 0, "done");
+                }
+            }
+            Happening::Closed(_) => {
+                closed += 1;
+                if closed == CONNECTIONS {
+                    hold.send(false).unwrap();
+                }
+            }
+            _ => {}
+        });
+        let mut server = Script::new(|wishes, _, happening| match happening {
+            Happening::Data(_, bytes) => received += bytes.len(),
+            Happening::Closed(_) => {
+                gone += 1;
+                if gone == CONNECTIONS {
+                    wishes.succeed();
+                }
+            }
+            _ => {}
+        });
+        let client_endpoint = Endpoint::bind(client_settings()).unwrap();
+        tokio::select! {
+            () = proxy.run() => {}
+            _ = client_endpoint.run(&mut client, pending()) => panic!("the client ended first"),
+            exit = endpoint.run(&mut server, pending()) => assert_eq!(exit.unwrap(), Exit::Success),
+        }
+    });
+    assert_eq!(received, CONNECTIONS * 5000);
 }
 
 #[test]

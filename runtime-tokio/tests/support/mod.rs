@@ -15,6 +15,7 @@ use oxymoq_core::transport::{
     StreamId, Target,
 };
 use oxymoq_tokio::Endpoint;
+use tokio::sync::watch;
 
 /// Longer than any test takes: only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
@@ -103,6 +104,8 @@ pub(crate) struct Proxy {
     pub(crate) lose_every: Rc<Cell<u32>>,
     /// Loses what the server sends.
     pub(crate) lose_answers: bool,
+    /// Packets wait while this is set, and then all arrive at once.
+    pub(crate) held: watch::Receiver<bool>,
     /// How many Retry packets (RFC 9000, section 17.2.5) the server sent.
     pub(crate) retries: Rc<Cell<u32>>,
 }
@@ -119,17 +122,30 @@ impl Proxy {
             server,
             lose_every: Rc::default(),
             lose_answers: false,
+            held: watch::channel(false).1,
             retries: Rc::default(),
         }
     }
 
     /// Serves one client, for ever.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         let mut client = None;
         let mut packet = vec![0; 65_536];
         let mut count = 0_u32;
+        let mut waiting = Vec::new();
         loop {
-            let (size, from) = self.socket.recv_from(&mut packet).await.unwrap();
+            let (size, from) = tokio::select! {
+                Ok(()) = self.held.changed() => {
+                    if !*self.held.borrow() {
+                        for (packet, to) in waiting.drain(..) {
+                            self.send(packet, to).await;
+                        }
+                    }
+                    continue;
+                }
+                received = self.socket.recv_from(&mut packet) => received.unwrap(),
+            };
+            let packet = packet.get(..size).unwrap().to_vec();
             let to = if from == self.server {
                 if packet.first().is_some_and(|byte| byte & 0xb0 == 0xb0) {
                     self.retries.set(self.retries.get() + 1);
@@ -141,13 +157,19 @@ impl Proxy {
             };
             count += 1;
             let lost = count.checked_rem(self.lose_every.get()) == Some(0);
-            if let Some(to) = to.filter(|_| !lost) {
-                self.socket
-                    .send_to(packet.get(..size).unwrap(), to)
-                    .await
-                    .unwrap();
+            let Some(to) = to.filter(|_| !lost) else {
+                continue;
+            };
+            if *self.held.borrow() {
+                waiting.push((packet, to));
+            } else {
+                self.send(packet, to).await;
             }
         }
+    }
+
+    async fn send(&self, packet: Vec<u8>, to: SocketAddr) {
+        self.socket.send_to(&packet, to).await.unwrap();
     }
 }
 
