@@ -228,6 +228,8 @@ pub enum Event {
         /// The stream.
         stream: StreamId,
     },
+    /// There is credit for further requests or updates after [`Blocked`](super::Misuse::Blocked).
+    CanRequest,
     /// There is room for further data streams after [`Blocked`](super::Misuse::Blocked).
     CanOpenStream,
     /// The session is over; nothing follows.

@@ -42,6 +42,26 @@ pub struct Settings {
 pub struct Limits {
     /// How many requests of the peer may be open at once. Draft 16: the credit given by MAX_REQUEST_ID.
     pub max_requests: u64,
+    /// How many requests of ours may be open at once, unanswered updates not counted; beyond it
+    /// [`Misuse::Blocked`](super::Misuse::Blocked).
+    pub max_requests_sent: u64,
+    /// How many updates of one request may wait for their answer, on either side; a peer that sends more loses the
+    /// request.
+    pub max_updates: usize,
+    /// How many namespaces may be told in answer to one SUBSCRIBE_NAMESPACE, on either side; beyond it ours is withdrawn,
+    /// and for the peer's [`Misuse::Blocked`](super::Misuse::Blocked).
+    pub max_namespaces: usize,
+    /// Request streams on which the peer says nothing; beyond it the oldest is abandoned.
+    pub max_silent_streams: usize,
+    /// Ranges of request ids that the peer skipped and may still use; beyond it the oldest range is given up.
+    pub max_request_id_gaps: usize,
+    /// Draft 16: how long a skipped request id may take to arrive on another stream.
+    pub request_id_gap_timeout: Duration,
+    /// Draft 16: requests that were withdrawn while messages about them may be on their way; beyond it the oldest are
+    /// forgotten, and such messages about them are let pass.
+    pub max_tombstones: usize,
+    /// Events that wait for [`poll_event`](super::Session::poll_event); beyond it nothing is read from the peer.
+    pub max_event_backlog: usize,
     /// Bytes of tokens that the peer may register under aliases, counted as the draft counts them.
     pub max_auth_token_cache_size: u64,
     /// Data streams that wait for their track alias to become known; beyond it the newest is stopped.
@@ -65,6 +85,8 @@ pub struct Limits {
     pub max_checked_subgroups: usize,
     /// How long the peer may take to complete the set-up.
     pub setup_timeout: Duration,
+    /// How long the peer may take to end its direction of a request stream that is over.
+    pub drain_timeout: Duration,
     /// Bytes of control messages that wait for the transport on all streams; beyond it the session ends.
     pub max_control_backlog: usize,
     /// Datagrams that wait for the transport; beyond it the oldest is dropped.
@@ -81,6 +103,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_requests: 1024,
+            max_requests_sent: 16_384,
+            max_updates: 64,
+            max_namespaces: 4096,
+            max_silent_streams: 64,
+            max_request_id_gaps: 1024,
+            request_id_gap_timeout: Duration::from_secs(5),
+            max_tombstones: 1024,
+            max_event_backlog: 4096,
             max_auth_token_cache_size: 4096,
             max_early_streams: 32,
             max_early_datagrams: 64,
@@ -91,6 +121,7 @@ impl Default for Limits {
             max_checked_groups: 8,
             max_checked_subgroups: 32,
             setup_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(10),
             max_control_backlog: 1 << 20,
             max_datagram_backlog: 128,
             max_open_data_streams: 256,

@@ -1,0 +1,292 @@
+//! Data streams and datagrams of requests: the verbs for them, and what their ends mean for the request.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Session;
+use super::answer::Ending;
+use super::close::Misuse;
+use super::outgoing::{Content, Delivery, OpenError};
+use super::request::{Kind, Open, Side, Stage, Subject};
+use super::topology::Use;
+use crate::code::ResetCode;
+use crate::time::Time;
+use crate::transport::{Dir, StreamId};
+use crate::wire::id::{GroupId, Location, Millis, RequestId, SubgroupId, TrackAlias};
+
+/// SUBSCRIBER_PRIORITY, if it is not told.
+const DEFAULT_PRIORITY: u8 = 128;
+
+impl Session {
+    /// Opens a stream for a subgroup of a subscription in which we publish: the peer's SUBSCRIBE after it was accepted,
+    /// or our PUBLISH. The stream opens when it is its turn to send something; the [`Source`](super::Source) of
+    /// [`poll_output`](Self::poll_output) has its bytes, header included.
+    ///
+    /// # Errors
+    /// [`Misuse::Blocked`] with [`Limits::max_open_data_streams`](super::Limits::max_open_data_streams) open:
+    /// [`Event::CanOpenStream`](super::Event::CanOpenStream) follows.
+    pub fn open_subgroup(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        group: GroupId,
+        subgroup: SubgroupId,
+        publisher_priority: u8,
+    ) -> Result<StreamId, Misuse> {
+        self.at(now);
+        self.check_publishing(request)?;
+        self.open_data_stream(
+            request,
+            Content::Subgroup(group, subgroup),
+            publisher_priority,
+        )
+    }
+
+    /// Opens the stream of a FETCH of the peer's, one for each FETCH; it may begin before FETCH_OK.
+    ///
+    /// # Errors
+    /// As for [`open_subgroup`](Self::open_subgroup); [`Misuse::WrongState`] for a second stream.
+    pub fn open_fetch(&mut self, now: Time, request: RequestId) -> Result<StreamId, Misuse> {
+        self.at(now);
+        self.check_open()?;
+        let open = self
+            .requests
+            .find_mut(request)
+            .filter(|open| open.side == Side::Peer)
+            .ok_or(Misuse::UnknownRequest)?;
+        let Subject::Fetch(fetching) = &open.subject else {
+            return Err(Misuse::WrongState("not a FETCH of the peer's"));
+        };
+        if fetching.data_opened {
+            return Err(Misuse::WrongState("a FETCH has one stream"));
+        }
+        let stream = self.open_data_stream(request, Content::Fetch, DEFAULT_PRIORITY)?;
+        if let Some(fetching) = self.requests.find_mut(request).and_then(Open::fetching_mut) {
+            fetching.data_opened = true;
+        }
+        self.closing.insert(request);
+        Ok(stream)
+    }
+
+    fn open_data_stream(
+        &mut self,
+        request: RequestId,
+        content: Content,
+        publisher_priority: u8,
+    ) -> Result<StreamId, Misuse> {
+        let stream = StreamId::local(self.next_stream);
+        self.outgoing
+            .open(stream, request, content, publisher_priority)
+            .map_err(|error| match error {
+                OpenError::Full => Misuse::Blocked,
+                OpenError::UnknownRequest => Misuse::UnknownRequest,
+            })?;
+        self.next_stream += 1;
+        Ok(stream)
+    }
+
+    /// Whether we may send objects of this subscription.
+    fn check_publishing(&self, request: RequestId) -> Result<(), Misuse> {
+        self.check_open()?;
+        let open = self.requests.find(request).ok_or(Misuse::UnknownRequest)?;
+        if open.publisher() != Some(Side::Us) || open.kind == Kind::Fetch {
+            return Err(Misuse::WrongState("not a subscription in which we publish"));
+        }
+        match (&open.stage, open.side) {
+            (Stage::Established, _) | (Stage::Pending, Side::Us) => Ok(()),
+            (Stage::Pending, Side::Peer) => {
+                Err(Misuse::WrongState("the SUBSCRIBE is to be accepted first"))
+            }
+            (Stage::Ending(..) | Stage::Late, _) => {
+                Err(Misuse::WrongState("the subscription is over"))
+            }
+        }
+    }
+
+    /// The [`Source`](super::Source) has more bytes, or the end, of an outgoing data stream. Harmless for one that is
+    /// over.
+    pub fn stream_ready(&mut self, stream: StreamId) {
+        self.dirty |= self.outgoing.ready(stream);
+    }
+
+    /// The publisher's priority of the next object on the stream of a FETCH, or of a subgroup whose priority was not
+    /// known when its stream was opened.
+    ///
+    /// # Errors
+    /// [`Misuse::UnknownStream`] if the stream is over.
+    pub fn set_publisher_priority(&mut self, stream: StreamId, priority: u8) -> Result<(), Misuse> {
+        if self.outgoing.set_publisher_priority(stream, priority) {
+            Ok(())
+        } else {
+            Err(Misuse::UnknownStream)
+        }
+    }
+
+    /// The last object of an outgoing subgroup is known: SUBGROUP_DELIVERY_TIMEOUT counts from now. (It also does from
+    /// when the stream's end is handed over.)
+    pub fn subgroup_complete(&mut self, now: Time, stream: StreamId) {
+        self.at(now);
+        self.outgoing.end_known(self.now, stream);
+    }
+
+    /// Abandons an outgoing data stream. Harmless if it is over.
+    pub fn reset_stream(&mut self, now: Time, stream: StreamId, code: ResetCode) {
+        self.at(now);
+        self.outgoing.reset(stream, code);
+        self.data_moved();
+    }
+
+    /// Sends an encoded OBJECT_DATAGRAM of a subscription in which we publish, when its turn comes. With
+    /// [`Limits::max_datagram_backlog`](super::Limits::max_datagram_backlog) waiting the oldest is dropped. `location`
+    /// decides its turn.
+    ///
+    /// # Errors
+    /// As for [`open_subgroup`](Self::open_subgroup), but never [`Misuse::Blocked`].
+    pub fn send_datagram(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        publisher_priority: u8,
+        location: Location,
+        bytes: Bytes,
+    ) -> Result<(), Misuse> {
+        self.at(now);
+        self.check_publishing(request)?;
+        let served =
+            self.outgoing
+                .datagram(request, publisher_priority, location, Some(self.now), bytes);
+        if served {
+            Ok(())
+        } else {
+            Err(Misuse::UnknownRequest)
+        }
+    }
+
+    /// Objects of the request may be sent from now on, or in another way than before.
+    pub(super) fn serve(&mut self, id: RequestId) {
+        let Some(open) = self.requests.find(id) else {
+            return;
+        };
+        if open.publisher() == Some(Side::Us) {
+            self.outgoing.serve(id, delivery(open));
+        }
+    }
+
+    /// Data streams ended or events of theirs came up: what waited for that goes on.
+    pub(super) fn data_moved(&mut self) {
+        while let Some(event) = self.outgoing.poll_event() {
+            self.events.push_back(event);
+        }
+        let idle: Vec<RequestId> = self
+            .closing
+            .iter()
+            .copied()
+            .filter(|id| self.outgoing.is_idle(*id))
+            .collect();
+        for id in idle {
+            self.closing.remove(&id);
+            let kind = self.requests.find(id).map(|open| open.kind);
+            if kind == Some(Kind::Fetch) {
+                if let Some(fetching) = self.requests.find_mut(id).and_then(Open::fetching_mut) {
+                    fetching.data_ended = true;
+                }
+                self.fetch_maybe_over(id);
+            } else {
+                self.say_done_if_through(id);
+            }
+        }
+    }
+
+    /// Reads no more from a data stream of the peer's until [`resume_stream`](Self::resume_stream): its flow control then
+    /// holds the peer back. Harmless for one that is over.
+    pub fn pause_stream(&mut self, stream: StreamId) {
+        self.dirty = true;
+        self.topology.pause(stream);
+    }
+
+    /// Reads on.
+    pub fn resume_stream(&mut self, stream: StreamId) {
+        self.dirty = true;
+        self.topology.read(stream);
+    }
+
+    /// Asks the peer to stop sending on a data stream. Harmless for one that is over.
+    pub fn stop_stream(&mut self, now: Time, stream: StreamId, code: ResetCode) {
+        self.at(now);
+        let code = self.reset_number(code);
+        if self.topology.dir(stream) == Some(Dir::Uni) {
+            self.topology.abandon(stream, code);
+        }
+    }
+
+    /// A unidirectional stream of the peer that is not its control stream.
+    pub(super) fn adopt_data_stream(&mut self, stream: StreamId) {
+        let code = self.reset_number(ResetCode::Cancelled);
+        self.topology.abandon(stream, code);
+    }
+
+    /// Objects with this alias belong to this request of either side.
+    pub(super) fn bind_alias(&mut self, alias: TrackAlias, id: RequestId) {
+        self.requests.peer_aliases.insert(alias, id);
+    }
+
+    /// We do not send a request's data any more: streams are reset.
+    pub(super) fn reset_data_of(&mut self, id: RequestId, code: ResetCode) {
+        let opened = self.outgoing.streams_opened(id);
+        self.outgoing.withdraw(id, code);
+        self.closing.remove(&id);
+        if let Some(subscription) = self.requests.find_mut(id).and_then(Open::subscription_mut) {
+            subscription.streams_opened = opened;
+        }
+    }
+
+    /// A FETCH is over once it was answered and its data stream ended.
+    pub(super) fn fetch_maybe_over(&mut self, id: RequestId) {
+        let over = self.requests.find_mut(id).is_some_and(|open| {
+            open.stage == Stage::Established
+                && open
+                    .fetching_mut()
+                    .is_some_and(|fetching| fetching.data_ended)
+        });
+        if over {
+            self.outgoing.withdraw(id, ResetCode::Cancelled);
+            self.finish_request(id, Ending::Fin);
+        }
+    }
+
+    /// A request's stream carries nothing more that matters.
+    pub(super) fn close_lane(&mut self, stream: StreamId) {
+        self.topology.set_purpose(stream, Use::Over);
+        self.end_stream(stream, Ending::Fin);
+    }
+}
+
+/// How the objects of a request are to be delivered: what the subscriber asks for, where it does the publisher's default.
+fn delivery(open: &Open) -> Delivery {
+    let wishes = &open.wishes;
+    let offer = &open.offer;
+    Delivery {
+        subscriber_priority: wishes.subscriber_priority.unwrap_or(DEFAULT_PRIORITY),
+        group_order: match open.kind {
+            Kind::Fetch => wishes.group_order.unwrap_or_default(),
+            Kind::Subscribe
+            | Kind::Publish
+            | Kind::TrackStatus
+            | Kind::PublishNamespace
+            | Kind::SubscribeNamespace
+            | Kind::SubscribeTracks => wishes.group_order.unwrap_or(offer.group_order),
+        },
+        object_timeout: shorter(wishes.object_timeout, offer.object_timeout),
+        subgroup_timeout: shorter(wishes.subgroup_timeout, offer.subgroup_timeout),
+    }
+}
+
+/// The smaller of two timeouts, of which zero is none (§ Delivery Timeouts).
+fn shorter(a: Option<Millis>, b: Option<Millis>) -> Option<Duration> {
+    a.into_iter()
+        .chain(b)
+        .filter(|timeout| *timeout != Millis(0))
+        .min()
+        .map(|timeout| Duration::from_millis(timeout.0))
+}

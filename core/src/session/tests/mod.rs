@@ -1,0 +1,4 @@
+//! Sessions against a scripted peer, and two sessions back to back.
+
+mod pair;
+mod support;
