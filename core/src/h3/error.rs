@@ -100,8 +100,16 @@ pub(super) fn stream_code_to_h3(code: u64) -> u64 {
     FIRST + code + code / 0x1e
 }
 
+/// The first code that HTTP/3 reserves or assigns.
+const FIRST_OF_HTTP3: u64 = 0x21;
+
 /// The application code that an HTTP/3 code carries, if it carries one.
+///
+/// Codes below all of HTTP/3's are taken as they are: some peers (wtransport among them) do not map theirs.
 pub(super) const fn code_from_h3(code: u64) -> Option<u64> {
+    if code < FIRST_OF_HTTP3 {
+        return Some(code);
+    }
     if code < FIRST || code > LAST || (code - 0x21).is_multiple_of(0x1f) {
         return None;
     }
@@ -139,7 +147,8 @@ mod tests {
     #[test]
     fn codes_without_counterpart_become_the_documented_value() {
         for h3 in [
-            0,
+            0x21,
+            H3_DATAGRAM_ERROR,
             0x100,
             H3_REQUEST_CANCELLED,
             WT_SESSION_GONE,
@@ -157,6 +166,13 @@ mod tests {
             stream_code_to_h3(u64::MAX),
             stream_code_to_h3(UNMAPPABLE_STREAM_CODE)
         );
+    }
+
+    #[test]
+    fn codes_of_peers_that_do_not_map_are_taken_as_they_are() {
+        for code in [0, 1, 7, 0x20] {
+            assert_eq!(code_from_h3(code), Some(code));
+        }
     }
 
     #[test]

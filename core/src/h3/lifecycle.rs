@@ -41,6 +41,7 @@ impl WebTransport {
             connect,
             id,
             capsules: Capsules::default(),
+            stopped: false,
             prefix_uni: stream::prefix(Dir::Uni, id),
             prefix_bi: stream::prefix(Dir::Bi, id),
             prefix_datagram: prefix_datagram.into(),
@@ -64,8 +65,8 @@ impl WebTransport {
     /// The inner machine ends the session.
     pub(super) fn close(&mut self, code: u64, reason: Bytes) {
         let connect = match (&self.phase, &self.session) {
-            (Phase::Established, Some(session)) => session.connect,
-            (Phase::Handshake, _) => {
+            (Phase::Established, Some(session)) if !session.stopped => session.connect,
+            (Phase::Established | Phase::Handshake, _) => {
                 self.end(H3_NO_ERROR, reason);
                 return;
             }
@@ -78,12 +79,17 @@ impl WebTransport {
     /// The peer ended the session: its CONNECT stream is answered with its end.
     pub(super) fn closed_by_peer(&mut self, code: u64, reason: Bytes) {
         let Some(session) = &self.session else { return };
-        self.write(session.connect, Vec::new(), true);
+        let (connect, stopped) = (session.connect, session.stopped);
         self.tell_closed(Closed::ByPeer {
             code,
             reason: reason.clone(),
         });
-        self.start_closing(false, reason);
+        if stopped {
+            self.end(H3_NO_ERROR, reason);
+        } else {
+            self.write(connect, Vec::new(), true);
+            self.start_closing(false, reason);
+        }
     }
 
     fn start_closing(&mut self, by_us: bool, reason: Bytes) {
@@ -95,7 +101,12 @@ impl WebTransport {
 
     /// The deadline of closing starts with the first call that knows the time.
     pub(super) fn set_close_deadline(&mut self, now: Time) {
-        if matches!(self.phase, Phase::Closing { .. }) && self.deadline.is_none() {
+        let closing = match self.phase {
+            Phase::Closing { .. } => true,
+            Phase::Established => self.session.as_ref().is_some_and(|session| session.stopped),
+            Phase::Handshake | Phase::Ended | Phase::Over => false,
+        };
+        if closing && self.deadline.is_none() {
             self.deadline = Some((now + CLOSE_TIMEOUT, "WebTransport session end"));
         }
     }
@@ -161,7 +172,13 @@ impl WebTransport {
     pub(super) fn transport_closed(&mut self, closed: Closed) {
         let established = self.session.is_some();
         let closed = match closed {
-            Closed::ByPeer { .. } if matches!(self.phase, Phase::Closing { by_us: true, .. }) => {
+            // What this side ended, the peer may be faster to close.
+            Closed::ByPeer { .. }
+                if matches!(
+                    self.phase,
+                    Phase::Closing { by_us: true, .. } | Phase::Ended
+                ) =>
+            {
                 Closed::ByUs
             }
             Closed::ByPeer { code, reason } if established => match error::code_from_h3(code) {

@@ -122,7 +122,7 @@ pub struct Client {
 ///
 /// Its streams keep their numbers; peer streams have gaps. Local numbers must stay below 2^60. It may be told of streams
 /// that it does not know (late news of a refused request), which it ignores. Codes of streams travel in WebTransport's
-/// range of 32 bits: one that does not fit, or that is HTTP/3's own, becomes 0, which in MoQT says "internal error"; a
+/// range of 32 bits (codes below HTTP/3's are also taken as they are): one that does not fit, or that is HTTP/3's own, becomes 0, which in MoQT says "internal error"; a
 /// session's code that does not fit becomes 1, INTERNAL_ERROR.
 #[derive(Debug)]
 pub struct WebTransport {
@@ -204,6 +204,8 @@ struct Session {
     connect: StreamId,
     id: QuicId,
     capsules: Capsules,
+    /// The peer does not read the CONNECT stream any more: the session ends, and the stream is still to say how.
+    stopped: bool,
     /// What streams and datagrams begin with.
     prefix_uni: Bytes,
     prefix_bi: Bytes,
@@ -229,6 +231,8 @@ struct Asking {
     id: QuicId,
     /// A request that waits for the client's settings, with what was read beyond it.
     held: Option<(connect::Offer, Bytes)>,
+    /// The server does not read the request any more; its answer may still come.
+    stopped: bool,
 }
 
 /// Bytes on their way to a stream.
@@ -306,6 +310,7 @@ impl WebTransport {
     pub fn drain(&mut self) {
         if self.phase == Phase::Established
             && let Some(session) = &self.session
+            && !session.stopped
         {
             self.write(session.connect, capsule::drain_frame(), false);
         }
@@ -437,7 +442,12 @@ impl WebTransport {
                 self.tell_closed(Closed::Failed(reason.to_owned()));
             }
             Phase::Closing { .. } => self.finish_closing(),
-            Phase::Established | Phase::Ended | Phase::Over => {}
+            // A deadline here is that of a stopped CONNECT stream.
+            Phase::Established => self.lose(
+                H3_NO_ERROR,
+                "the peer stopped the WebTransport session without ending it".to_owned(),
+            ),
+            Phase::Ended | Phase::Over => {}
         }
     }
 

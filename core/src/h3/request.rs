@@ -211,6 +211,11 @@ impl WebTransport {
         let Some(Own::Exchange(asking)) = self.own.get_mut(&stream) else {
             return;
         };
+        if asking.stopped {
+            let why = "the server accepted the WebTransport request, but reads no more of it";
+            self.fail(H3_NO_ERROR, why.to_owned());
+            return;
+        }
         asking.exchange.open_tunnel();
         let id = asking.id;
         self.establish(request, protocol, stream, id);
@@ -223,6 +228,7 @@ impl Asking {
             exchange: Exchange::default(),
             id,
             held: None,
+            stopped: false,
         }
     }
 }

@@ -4,8 +4,12 @@ use bytes::{Buf as _, Bytes};
 
 use crate::transport::{Answer, Dir, Input, Output, Room, StreamId};
 
-use super::error::{self, H3_CLOSED_CRITICAL_STREAM, H3_REQUEST_CANCELLED, Violation};
-use super::{Asked, Asking, CONNECT_STREAM, CONTROL_STREAM, Own, Pending, Phase, WebTransport};
+use super::error::{
+    self, H3_CLOSED_CRITICAL_STREAM, H3_REQUEST_CANCELLED, Violation, WT_SESSION_GONE,
+};
+use super::{
+    Asked, Asking, CONNECT_STREAM, CONTROL_STREAM, Own, Pending, Phase, Role, WebTransport,
+};
 
 impl WebTransport {
     pub(super) fn next_write(&mut self) -> Option<Output> {
@@ -89,7 +93,7 @@ impl WebTransport {
             ));
         }
         match self.own.get(&stream) {
-            Some(Own::Exchange(_)) => self.abandoned(stream, code),
+            Some(Own::Exchange(_)) => self.request_stopped(stream),
             Some(Own::Refused) => {
                 self.own.remove(&stream);
                 self.writes.remove(&stream);
@@ -108,6 +112,31 @@ impl WebTransport {
             }),
         }
         Ok(())
+    }
+
+    /// The peer reads no more of a request, or of the session's CONNECT stream. What it says there itself still counts: a
+    /// refusal, or the capsule that ends the session.
+    fn request_stopped(&mut self, stream: StreamId) {
+        let mut code = H3_REQUEST_CANCELLED;
+        match (&mut self.session, self.own.get_mut(&stream)) {
+            (Some(session), _) if session.connect == stream => {
+                if let Phase::Closing { .. } = self.phase {
+                    self.finish_closing();
+                    return;
+                }
+                session.stopped = true;
+                code = WT_SESSION_GONE;
+            }
+            (_, Some(Own::Exchange(asking))) if !matches!(self.role, Role::Server(_)) => {
+                asking.stopped = true;
+            }
+            _ => {
+                self.abandon(stream, code);
+                return;
+            }
+        }
+        self.writes.remove(&stream);
+        self.commands.push_back(Output::Reset { stream, code });
     }
 
     /// A stream of the inner machine is open: its prefix comes before all else.

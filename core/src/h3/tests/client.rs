@@ -198,13 +198,24 @@ fn a_request_that_the_server_drops_fails() {
         assert_eq!(wire.close_code(), Some(H3_NO_ERROR));
         assert!(failure(&wire).contains(word));
     }
+}
+
+#[test]
+fn a_refusal_counts_although_the_server_stopped_the_request_first() {
     let mut wire = asking_client();
     let stream = CONNECT_STREAM;
-    wire.input(Input::Stopped {
-        stream,
-        code: 0x10b,
-    });
-    assert!(failure(&wire).contains("H3_REQUEST_REJECTED"));
+    let code = H3_NO_ERROR;
+    wire.input(Input::Stopped { stream, code });
+    assert_eq!(wire.sent(stream).reset, Some(H3_REQUEST_CANCELLED));
+    assert_eq!((wire.closed_input(), wire.close_code()), (None, None));
+    wire.send(stream, &headers(&[(":status", "404")]));
+    assert!(failure(&wire).contains("answered 404"));
+    // It cannot accept, though.
+    let mut wire = asking_client();
+    wire.input(Input::Stopped { stream, code });
+    wire.send(stream, &headers(&ACCEPTED));
+    assert!(failure(&wire).contains("reads no more"));
+    assert_eq!(wire.established(), None);
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn codes_of_streams_travel_in_the_range_of_webtransport() {
     assert_eq!(wire.sent(stream).reset, Some(FIRST));
     // The other way, with codes that stand for nothing.
     wire.inputs.clear();
-    for (code, told) in [(FIRST + 7, 7), (0x10c, 0), (WT_SESSION_GONE, 0), (0, 0)] {
+    for (code, told) in [(FIRST + 7, 7), (0x10c, 0), (WT_SESSION_GONE, 0), (5, 5)] {
         wire.input(Input::Stopped {
             stream: LOCAL,
             code,
@@ -365,12 +365,45 @@ fn an_abandoned_connect_stream_loses_the_session() {
         matches!(wire.closed_input(), Some(Closed::Lost(why)) if why.contains("H3_REQUEST_CANCELLED"))
     );
     assert_eq!(wire.close_code(), Some(H3_NO_ERROR));
-    let (mut wire, stream) = established_server();
-    wire.input(Input::Stopped {
-        stream,
-        code: 0x100,
-    });
+}
+
+#[test]
+fn a_stopped_connect_stream_is_read_to_its_end() {
+    let stop = |wire: &mut Wire, stream| {
+        let code = WT_SESSION_GONE;
+        wire.input(Input::Stopped { stream, code });
+        assert_eq!(wire.sent(stream).reset, Some(WT_SESSION_GONE));
+        assert_eq!((wire.closed_input(), wire.close_code()), (None, None));
+    };
+    // The capsule comes after the word that no answer is wanted.
+    let (mut wire, connect) = established_server();
+    stop(&mut wire, connect);
+    wire.send(connect, &capsule::close_frame(7, b"bye"));
+    let reason = Bytes::from_static(b"bye");
+    assert_eq!(
+        wire.closed_input(),
+        Some(&Closed::ByPeer { code: 7, reason })
+    );
+    assert_eq!(wire.close_code(), Some(H3_NO_ERROR));
+    // It never comes.
+    let (mut wire, connect) = established_server();
+    stop(&mut wire, connect);
+    wire.after(CLOSE_TIMEOUT);
     assert!(matches!(wire.closed_input(), Some(Closed::Lost(_))));
+    assert_eq!(wire.close_code(), Some(H3_NO_ERROR));
+    // This side ends the session meanwhile, and can only close the connection.
+    let (mut wire, connect) = established_server();
+    stop(&mut wire, connect);
+    let reason = Bytes::from_static(b"enough");
+    assert_eq!(wire.want(Output::Close { code: 1, reason }), None);
+    assert_eq!(wire.close_code(), Some(H3_NO_ERROR));
+    // After the end of the session it means that the peer knows.
+    let (mut wire, stream) = established_server();
+    let reason = Bytes::new();
+    assert_eq!(wire.want(Output::Close { code: 1, reason }), None);
+    let code = WT_SESSION_GONE;
+    wire.input(Input::Stopped { stream, code });
+    assert_eq!(wire.close_code(), Some(H3_NO_ERROR));
 }
 
 #[test]
@@ -478,6 +511,14 @@ fn a_peer_that_closes_the_connection_in_answer_to_our_close_is_us() {
         code: 0x100,
         reason,
     }));
+    assert_eq!(wire.inputs, [Input::Closed(Closed::ByUs)]);
+    // Also when both close at once.
+    let (mut wire, connect) = established_server();
+    let reason = Bytes::from_static(b"bye");
+    assert_eq!(wire.want(Output::Close { code: 1, reason }), None);
+    wire.input(Input::Acked(connect));
+    let (code, reason) = (FIRST + 1, Bytes::from_static(b"bye"));
+    wire.input(Input::Closed(Closed::ByPeer { code, reason }));
     assert_eq!(wire.inputs, [Input::Closed(Closed::ByUs)]);
 }
 
