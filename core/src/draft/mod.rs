@@ -308,3 +308,104 @@ impl Draft {
         Self::ALL.into_iter().find(|draft| draft.number() == number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drafts_are_found_by_name_and_number() {
+        for draft in Draft::ALL {
+            assert_eq!(draft.profile().draft, draft);
+            assert_eq!(
+                Draft::from_alpn(draft.profile().alpn.as_bytes()),
+                Some(draft)
+            );
+            assert_eq!(Draft::from_number(draft.number()), Some(draft));
+        }
+        assert_eq!(Draft::from_alpn(b"moqt-17"), None);
+        assert_eq!(Draft::from_alpn(b"h3"), None);
+        assert_eq!(Draft::from_number(17), None);
+        assert!(
+            Draft::ALL.is_sorted_by(|newer, older| newer > older),
+            "newest first"
+        );
+    }
+
+    #[test]
+    fn no_two_messages_have_the_same_number() {
+        for draft in Draft::ALL {
+            let mut seen = std::collections::BTreeMap::new();
+            for message in MessageType::ALL {
+                if let Some(number) = message.number(draft) {
+                    assert_eq!(seen.insert(number, message), None, "{number:#x}");
+                    assert_eq!(MessageType::from_number(draft, number), Some(message));
+                }
+            }
+        }
+        assert_eq!(MessageType::from_number(Draft::D16, 0x2F00), None);
+        assert_eq!(MessageType::from_number(Draft::D18, 0x01), None);
+    }
+
+    #[test]
+    fn parameters_stand_in_ascending_order_once_each() {
+        for draft in Draft::ALL {
+            let rows = draft.profile().parameters;
+            assert!(rows.is_sorted_by(|one, next| one.number < next.number));
+            for row in rows {
+                let same = rows.iter().filter(|other| other.parameter == row.parameter);
+                assert_eq!(same.count(), 1, "{row:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_parameters_are_key_value_pairs_the_parity_tells_their_shape() {
+        for row in Draft::D16.profile().parameters {
+            let shape = if row.number % 2 == 0 {
+                Shape::Integer
+            } else {
+                Shape::LengthPrefixed
+            };
+            assert_eq!(row.shape, shape, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_parameter_comes_last() {
+        // the decoder gives it all that is left of its message
+        for draft in Draft::ALL {
+            let (_, others) = draft.profile().parameters.split_last().unwrap();
+            assert!(others.iter().all(|row| row.shape != Shape::Namespace));
+        }
+    }
+
+    #[test]
+    fn scopes_are_disjoint() {
+        let single = [
+            Scope::SUBSCRIBE,
+            Scope::SUBSCRIBE_OK,
+            Scope::PUBLISH,
+            Scope::PUBLISH_OK,
+            Scope::FETCH,
+            Scope::FETCH_OK,
+            Scope::TRACK_STATUS,
+            Scope::TRACK_STATUS_OK,
+            Scope::PUBLISH_NAMESPACE,
+            Scope::SUBSCRIBE_NAMESPACE,
+            Scope::SUBSCRIBE_TRACKS,
+            Scope::NAMESPACE_OK,
+            Scope::UPDATE_SUBSCRIPTION,
+            Scope::UPDATE_FETCH,
+            Scope::UPDATE_PUBLISH_NAMESPACE,
+            Scope::UPDATE_SUBSCRIBE_NAMESPACE,
+            Scope::UPDATE_SUBSCRIBE_TRACKS,
+            Scope::UPDATE_OK,
+        ];
+        for (one, scope) in single.iter().enumerate() {
+            for (other, another) in single.iter().enumerate() {
+                assert_eq!(scope.meets(*another), one == other);
+            }
+        }
+    }
+}

@@ -350,3 +350,122 @@ fn parse_text(text: &str) -> Result<Vec<u8>, InvalidName> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn namespace(fields: &[&'static str]) -> TrackNamespace {
+        TrackNamespace::new(
+            fields
+                .iter()
+                .map(|field| Bytes::from_static(field.as_bytes())),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn the_drafts_own_example_of_the_text_form() {
+        let full = FullTrackName::new(
+            namespace(&["example.net", "team2", "project_x"]),
+            TrackName::new("report").unwrap(),
+        )
+        .unwrap();
+        let text = "example.2enet-team2-project_x--report";
+        assert_eq!(full.to_string(), text);
+        assert_eq!(text.parse(), Ok(full));
+    }
+
+    #[test]
+    fn text_that_is_not_the_one_form_of_a_name_does_not_parse() {
+        for text in [
+            ".2E", ".61", ".5f", ".2", ".", "a.", "a.g0", "a b", "a/b", "ä", ".+1",
+        ] {
+            assert_eq!(
+                text.parse::<TrackName>(),
+                Err(InvalidName::BadText),
+                "{text}"
+            );
+        }
+        for text in ["a", "a-b", "a---b", "a--b-c", "a--b--c"] {
+            assert_eq!(
+                text.parse::<FullTrackName>(),
+                Err(InvalidName::BadText),
+                "{text}"
+            );
+        }
+        for text in ["-a--b", "a-"] {
+            assert!(text.parse::<FullTrackName>().is_err(), "{text}");
+        }
+        assert_eq!("a-".parse::<TrackNamespace>(), Err(InvalidName::EmptyField));
+        assert_eq!("--".parse(), Ok(FullTrackName::default()));
+        assert_eq!("".parse(), Ok(TrackNamespace::default()));
+    }
+
+    #[test]
+    fn names_have_limits() {
+        let fields = |count| TrackNamespace::new(std::iter::repeat_n("a", count));
+        assert!(fields(32).is_ok());
+        assert_eq!(fields(33), Err(InvalidName::TooManyFields));
+        assert_eq!(TrackNamespace::new([""]), Err(InvalidName::EmptyField));
+        let name = |length| TrackName::new(vec![0; length]);
+        assert!(name(4096).is_ok());
+        assert_eq!(name(4097), Err(InvalidName::TooLong));
+        assert_eq!(
+            TrackNamespace::new([vec![0; 4096], vec![0]]),
+            Err(InvalidName::TooLong)
+        );
+        let full = FullTrackName::new(namespace(&["a"]), name(4096).unwrap());
+        assert_eq!(full, Err(InvalidName::TooLong));
+        assert!(FullTrackName::new(namespace(&["a"]), name(4095).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn prefixes_are_of_whole_fields() {
+        let all = TrackNamespace::default();
+        let live = namespace(&["live"]);
+        let camera = namespace(&["live", "camera"]);
+        let cam = namespace(&["live", "cam"]);
+        assert!(all.is_prefix_of(&live) && live.is_prefix_of(&camera) && live.is_prefix_of(&live));
+        assert!(!cam.is_prefix_of(&camera) && !camera.is_prefix_of(&live));
+        assert!(camera.overlaps(&live) && !camera.overlaps(&cam));
+        assert_eq!(camera.strip_prefix(&live), Some(namespace(&["camera"])));
+        assert_eq!(camera.strip_prefix(&camera), Some(all));
+        assert_eq!(camera.strip_prefix(&cam), None);
+        assert_eq!(live.join(&namespace(&["camera"])), Ok(camera));
+        let many = TrackNamespace::new(std::iter::repeat_n("a", 32)).unwrap();
+        assert_eq!(many.join(&live), Err(InvalidName::TooManyFields));
+    }
+
+    #[test]
+    fn reserved_namespaces_begin_with_a_dot() {
+        assert!(namespace(&[".", "a"]).is_dot());
+        assert!(!namespace(&[".session"]).is_dot() && namespace(&[".session", "x"]).is_session());
+        assert!(!namespace(&["a", "."]).is_dot() && !TrackNamespace::default().is_dot());
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_survives_its_text(
+            fields in vec(vec(any::<u8>(), 1..9), 0..5),
+            name in vec(any::<u8>(), 0..9),
+        ) {
+            let namespace = TrackNamespace::new(fields).unwrap();
+            let full = FullTrackName::new(namespace, TrackName::new(name).unwrap()).unwrap();
+            let text = full.to_string();
+            let safe = |byte: u8| is_literal(byte) || byte == b'.' || byte == b'-';
+            prop_assert!(text.bytes().all(safe));
+            prop_assert_eq!(text.parse(), Ok(full.clone()));
+            prop_assert_eq!(full.namespace.to_string().parse(), Ok(full.namespace));
+        }
+
+        #[test]
+        fn every_text_that_parses_is_the_one_form(text in "[a-c.0-2-]{0,12}") {
+            if let Ok(full) = text.parse::<FullTrackName>() {
+                prop_assert_eq!(full.to_string(), text);
+            }
+        }
+    }
+}

@@ -272,7 +272,7 @@ fn message(origin: Origin, kind: MessageType) -> Option<BoxedStrategy<Message>> 
             .boxed(),
         MessageType::PublishBlocked => publish_blocked(),
         MessageType::PublishNamespaceCancel => publish_namespace_cancel(origin),
-        MessageType::GoAway => goaway(origin)?,
+        MessageType::GoAway => goaway(origin),
         MessageType::Unsubscribe => request_id(origin).prop_map(Message::Unsubscribe).boxed(),
         MessageType::FetchCancel => request_id(origin).prop_map(Message::FetchCancel).boxed(),
         MessageType::PublishNamespaceDone => request_id(origin)
@@ -633,8 +633,7 @@ fn interest(origin: Origin) -> BoxedStrategy<Interest> {
     }
 }
 
-/// `None`: draft 16 has it on the control stream only.
-fn goaway(origin: Origin) -> Option<BoxedStrategy<Message>> {
+fn goaway(origin: Origin) -> BoxedStrategy<Message> {
     let uri = match origin.sender {
         Role::Server => some_bytes(40).boxed(),
         Role::Client => Just(Bytes::new()).boxed(),
@@ -644,8 +643,7 @@ fn goaway(origin: Origin) -> Option<BoxedStrategy<Message>> {
         Role::Client => RequestId(id | 1),
     });
     let rest = match (origin.profile.draft, origin.channel) {
-        (Draft::D16, Channel::Control) => (Just(0).boxed(), Just(None).boxed()),
-        (Draft::D16, Channel::Request) => return None,
+        (Draft::D16, _) => (Just(0).boxed(), Just(None).boxed()),
         (Draft::D18, Channel::Control) => (integer(origin), receivers_id.prop_map(Some).boxed()),
         (Draft::D18, Channel::Request) => (integer(origin), Just(None).boxed()),
     };
@@ -656,5 +654,5 @@ fn goaway(origin: Origin) -> Option<BoxedStrategy<Message>> {
             request_id,
         })
     });
-    Some(goaway.boxed())
+    goaway.boxed()
 }

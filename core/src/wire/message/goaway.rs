@@ -33,7 +33,7 @@ impl Body for GoAway {
         }
         to.length_prefixed(&self.uri)?;
         match (origin.profile.goaway, self.request_id, origin.channel) {
-            (GoAwayForm::Uri, None, Channel::Control) if self.timeout == Millis(0) => Ok(()),
+            (GoAwayForm::Uri, None, _) if self.timeout == Millis(0) => Ok(()),
             (GoAwayForm::Uri, _, _) => {
                 Err(NotExpressible("a GOAWAY with a timeout or about a request"))
             }

@@ -350,3 +350,6 @@ const fn check_track_property(number: u64, value: u64, profile: &Profile) -> Res
     };
     Err(Error::violation(rule))
 }
+
+#[cfg(test)]
+mod tests;
