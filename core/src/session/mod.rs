@@ -31,7 +31,7 @@ mod withdraw;
 pub use close::Misuse;
 pub use event::{Event, FetchItem, Refusal, Request, Response, StreamEnd};
 pub use settings::{Limits, Role, Settings, Underlay};
-pub use source::{Piece, Source};
+pub use source::{Full, Outbox, Piece, Source};
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod damage;
+mod objects;
 mod oracle;
 mod round_trip;
 mod rules;

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::{DatagramObject, ObjectStatus, violation, writable_properties};
+use super::{DatagramObject, ObjectStatus, writable_properties};
 use crate::draft::Profile;
 use crate::wire::cursor::Reader;
 use crate::wire::id::{GroupId, Location, ObjectId, TrackAlias};
@@ -37,10 +37,12 @@ pub fn decode_datagram(profile: &Profile, datagram: &Bytes) -> Result<Datagram, 
         return Ok(Datagram::Padding);
     }
     if flags & !KNOWN != 0 {
-        return Err(violation("V69: unknown datagram type"));
+        return Err(Error::violation("V69: unknown datagram type"));
     }
     if flags & STATUS != 0 && flags & END_OF_GROUP != 0 {
-        return Err(violation("V69: a status datagram that ends its group"));
+        return Err(Error::violation(
+            "V69: a status datagram that ends its group",
+        ));
     }
     let alias = TrackAlias(reader.integer()?);
     let group = GroupId(reader.integer()?);
@@ -59,7 +61,9 @@ pub fn decode_datagram(profile: &Profile, datagram: &Bytes) -> Result<Datagram, 
     } else {
         let block = reader.length_prefixed()?;
         if block.is_empty() {
-            return Err(violation("V70: a datagram with properties of length 0"));
+            return Err(Error::violation(
+                "V70: a datagram with properties of length 0",
+            ));
         }
         Properties::from_bytes(datagram.slice_ref(block), profile.integers)
     };
@@ -68,10 +72,12 @@ pub fn decode_datagram(profile: &Profile, datagram: &Bytes) -> Result<Datagram, 
     } else {
         let status = ObjectStatus::from_wire(reader.integer()?)?;
         if status != ObjectStatus::Normal && flags & PROPERTIES != 0 {
-            return Err(violation("V71: properties on an object that is not normal"));
+            return Err(Error::violation(
+                "V71: properties on an object that is not normal",
+            ));
         }
         if !reader.is_empty() {
-            return Err(violation("V74: a status datagram with payload"));
+            return Err(Error::violation("V74: a status datagram with payload"));
         }
         (status, Bytes::new())
     };

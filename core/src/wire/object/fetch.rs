@@ -10,7 +10,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::inflow::{Inflow, Scan, Stop};
 use super::stream::encode_fetch_type;
-use super::{ObjectStatus, StreamError, add_id, violation, writable_properties};
+use super::{ObjectStatus, StreamError, add_id, writable_properties};
 use crate::draft::{FetchIds, IntegerKind, Profile};
 use crate::wire::id::{GroupId, Location, ObjectId, RequestId, SubgroupId};
 use crate::wire::param::GroupOrder;
@@ -30,7 +30,7 @@ const FLAGS: u64 = 0x7f;
 const END_OF_NON_EXISTENT: u64 = 0x8c;
 const END_OF_UNKNOWN: u64 = 0x10c;
 
-const NO_PRIOR: Error = violation("V78: the first entry refers to one before it");
+const NO_PRIOR: Error = Error::violation("V78: the first entry refers to one before it");
 
 /// An object on a FETCH stream, without its payload. Its status is always normal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -320,9 +320,9 @@ impl FetchDecoder {
     pub fn finish(&self) -> Result<(), Error> {
         match self.state {
             State::Entries if self.inflow.is_empty() => Ok(()),
-            State::Header => Err(violation("V75: stream ended inside its header")),
+            State::Header => Err(Error::violation("V75: stream ended inside its header")),
             State::Entries | State::Payload(_) => {
-                Err(violation("V75: stream ended inside an object"))
+                Err(Error::violation("V75: stream ended inside an object"))
             }
         }
     }
@@ -397,7 +397,7 @@ fn read_entry(scan: &mut Scan<'_>, prior: Prior, rules: IdRules) -> Result<RawEn
         });
     }
     if flags & !FLAGS != 0 {
-        return Err(violation("V77: unknown serialization flags").into());
+        return Err(Error::violation("V77: unknown serialization flags").into());
     }
     check_references(flags, prior)?;
     let field = |present: bool, scan: &mut Scan<'_>| -> Result<Option<u64>, Stop> {
@@ -452,7 +452,7 @@ impl IdRules {
         group: Option<u64>,
         object: Option<u64>,
     ) -> Result<Location, Error> {
-        const OUT_OF_RANGE: Error = violation("V79: group or object id out of range");
+        const OUT_OF_RANGE: Error = Error::violation("V79: group or object id out of range");
         let location = |group, object| Location {
             group: GroupId(group),
             object: ObjectId(object),
@@ -501,7 +501,7 @@ impl IdRules {
         let id = match mode {
             SUBGROUP_PRIOR => before()?,
             SUBGROUP_NEXT => add_id(self.integers, before()?, 1, 0)
-                .ok_or(violation("V79: subgroup id out of range"))?,
+                .ok_or(Error::violation("V79: subgroup id out of range"))?,
             _ => field.unwrap_or(0),
         };
         Ok(SubgroupId(id))

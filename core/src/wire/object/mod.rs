@@ -17,7 +17,6 @@ use bytes::Bytes;
 use super::id::{GroupId, Location, ObjectId, SubgroupId};
 use super::property::Properties;
 use super::{Error, NotExpressible};
-use crate::code::SessionCode;
 use crate::draft::IntegerKind;
 
 pub use datagram::{Datagram, decode_datagram, encode_datagram, encode_padding_datagram};
@@ -85,7 +84,7 @@ impl ObjectStatus {
             0 => Ok(Self::Normal),
             3 => Ok(Self::EndOfGroup),
             4 => Ok(Self::EndOfTrack),
-            _ => Err(violation("V73: unknown object status")),
+            _ => Err(Error::violation("V73: unknown object status")),
         }
     }
 }
@@ -119,13 +118,6 @@ pub enum StreamError {
 impl From<Error> for StreamError {
     fn from(error: Error) -> Self {
         Self::Violation(error)
-    }
-}
-
-const fn violation(rule: &'static str) -> Error {
-    Error {
-        code: SessionCode::ProtocolViolation,
-        rule,
     }
 }
 

@@ -3,7 +3,6 @@
 use bytes::BytesMut;
 
 use super::subgroup::SubgroupType;
-use super::violation;
 use crate::draft::{ControlModel, Profile};
 use crate::wire::{Error, NotExpressible, varint};
 
@@ -70,4 +69,4 @@ pub(super) fn encode_fetch_type(
     varint::encode(profile.integers, FETCH, to)
 }
 
-pub(super) const UNKNOWN: Error = violation("V67: unknown stream type");
+pub(super) const UNKNOWN: Error = Error::violation("V67: unknown stream type");

@@ -6,9 +6,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::inflow::{Inflow, Scan, Stop};
 use super::stream::UNKNOWN;
-use super::{
-    ObjectHeader, ObjectStatus, StreamError, SubgroupHeader, add_id, violation, writable_properties,
-};
+use super::{ObjectHeader, ObjectStatus, StreamError, SubgroupHeader, add_id, writable_properties};
 use crate::draft::{IntegerKind, Profile};
 use crate::wire::id::{GroupId, ObjectId, SubgroupId, TrackAlias};
 use crate::wire::property::Properties;
@@ -58,7 +56,7 @@ impl SubgroupType {
             0 => IdMode::Zero,
             ID_FROM_FIRST_OBJECT => IdMode::FirstObject,
             ID_PRESENT => IdMode::Present,
-            _ => return Err(violation("V68: reserved subgroup id mode")),
+            _ => return Err(Error::violation("V68: reserved subgroup id mode")),
         };
         Ok(Self {
             properties: value & PROPERTIES != 0,
@@ -251,9 +249,9 @@ impl SubgroupDecoder {
     pub fn finish(&self) -> Result<(), Error> {
         match self.state {
             State::Objects | State::Tracked(_) if self.inflow.is_empty() => Ok(()),
-            State::Header => Err(violation("V75: stream ended inside its header")),
+            State::Header => Err(Error::violation("V75: stream ended inside its header")),
             State::Tracked(_) | State::Objects | State::Payload(_) => {
-                Err(violation("V75: stream ended inside an object"))
+                Err(Error::violation("V75: stream ended inside an object"))
             }
         }
     }
@@ -352,8 +350,9 @@ fn read_object(
     let delta = scan.integer()?;
     let id = match previous {
         None => delta,
-        Some(previous) => add_id(integers, previous.0, delta, 1)
-            .ok_or(violation("V76: object id beyond the largest integer"))?,
+        Some(previous) => add_id(integers, previous.0, delta, 1).ok_or(Error::violation(
+            "V76: object id beyond the largest integer",
+        ))?,
     };
     let properties = if with_properties {
         scan.properties()?
@@ -367,7 +366,7 @@ fn read_object(
         ObjectStatus::Normal
     };
     if status != ObjectStatus::Normal && !properties.is_empty() {
-        return Err(violation("V72: properties on an object that is not normal").into());
+        return Err(Error::violation("V72: properties on an object that is not normal").into());
     }
     Ok(RawObject {
         id: ObjectId(id),

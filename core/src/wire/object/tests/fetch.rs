@@ -178,7 +178,7 @@ fn fetch_stream_that_ends_inside_header_or_entry_is_a_violation_v75() {
         cut_everywhere(
             bytes.len(),
             |cut| match decode_stream_type(profile, &bytes[..cut]) {
-                Ok(None) => Err(violation("V75: in the type")),
+                Ok(None) => Err(Error::violation("V75: in the type")),
                 _ => {
                     fetch(profile, order, &bytes.slice(..cut), &[5])
                         .expect(name)

@@ -8,6 +8,7 @@ mod subgroup;
 use bytes::BytesMut;
 
 use super::*;
+use crate::code::SessionCode;
 use crate::draft::{Draft, Profile};
 use crate::wire::id::TrackAlias;
 use crate::wire::param::GroupOrder;

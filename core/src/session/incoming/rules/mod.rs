@@ -4,6 +4,9 @@
 //! with what arrived of each as spans of ids; what was forgotten is not checked. Payloads are not compared here, and
 //! neither is whether an object came as a datagram before: both need the objects themselves.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use crate::draft::Profile;
