@@ -325,7 +325,7 @@ impl Session {
         self.closing.remove(&id);
         self.outgoing.withdraw(id, ResetCode::Cancelled);
         self.timers.stop(Timer::RequestGoAway(id));
-        self.timers.stop(Timer::LateData(id));
+        self.incoming.forget(id, ResetCode::Cancelled);
         match open.side {
             Side::Us => {
                 self.token_book.answered(id);

@@ -64,8 +64,18 @@ impl Session {
         }
         self.requests.insert(id, open);
         self.requests.index(id);
-        if matches!(request, Request::Publish(_)) {
-            self.serve(id);
+        match &request {
+            Request::Publish(_) => self.serve(id),
+            Request::Subscribe(_) => self.allow_data_streams(),
+            Request::Fetch(fetch) => {
+                let order = fetch.parameters.group_order.unwrap_or_default();
+                self.incoming.expect_fetch(id, order);
+                self.allow_data_streams();
+            }
+            Request::TrackStatus(_)
+            | Request::PublishNamespace(_)
+            | Request::SubscribeNamespace(_)
+            | Request::SubscribeTracks(_) => {}
         }
         self.own_ids.advance();
         self.settle(Ok(()));
@@ -249,6 +259,18 @@ impl Session {
         let (Request::Fetch(fetch), Subject::Fetch(fetching)) = (request, &mut open.subject) else {
             return;
         };
+        let joined = match &fetch.range {
+            FetchRange::Standalone { .. } => None,
+            FetchRange::AbsoluteJoining {
+                joining_request_id, ..
+            }
+            | FetchRange::RelativeJoining {
+                joining_request_id, ..
+            } => self.requests.find(*joining_request_id),
+        };
+        if let Some(track) = joined.and_then(Open::track) {
+            fetching.track = Some(track.clone());
+        }
         match &fetch.range {
             FetchRange::Standalone { .. } => {}
             FetchRange::AbsoluteJoining { joining_start, .. } => {

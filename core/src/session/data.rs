@@ -6,14 +6,17 @@ use bytes::Bytes;
 
 use super::Session;
 use super::answer::Ending;
-use super::close::Misuse;
+use super::close::{Close, Misuse};
+use super::event::{Event, FetchItem};
+use super::incoming::Outcome;
 use super::outgoing::{Content, Delivery, OpenError};
 use super::request::{Kind, Open, Side, Stage, Subject};
 use super::topology::Use;
 use crate::code::ResetCode;
 use crate::time::Time;
-use crate::transport::{Dir, StreamId};
+use crate::transport::{Answer, Dir, Output, StreamId};
 use crate::wire::id::{GroupId, Location, Millis, RequestId, SubgroupId, TrackAlias};
+use crate::wire::property::Properties;
 
 /// SUBSCRIBER_PRIORITY, if it is not told.
 const DEFAULT_PRIORITY: u8 = 128;
@@ -199,36 +202,131 @@ impl Session {
     }
 
     /// Reads no more from a data stream of the peer's until [`resume_stream`](Self::resume_stream): its flow control then
-    /// holds the peer back. Harmless for one that is over.
+    /// holds the peer back. With [`Limits::max_paused_streams`](super::Limits::max_paused_streams) paused, the least urgent
+    /// is stopped. Harmless for one that is over.
     pub fn pause_stream(&mut self, stream: StreamId) {
         self.dirty = true;
-        self.topology.pause(stream);
+        self.incoming.pause(stream);
+        let result = self.data_received();
+        self.settle(result);
     }
 
     /// Reads on.
     pub fn resume_stream(&mut self, stream: StreamId) {
         self.dirty = true;
-        self.topology.read(stream);
+        self.incoming.resume(stream);
     }
 
     /// Asks the peer to stop sending on a data stream. Harmless for one that is over.
     pub fn stop_stream(&mut self, now: Time, stream: StreamId, code: ResetCode) {
         self.at(now);
-        let code = self.reset_number(code);
-        if self.topology.dir(stream) == Some(Dir::Uni) {
-            self.topology.abandon(stream, code);
+        self.incoming.stop(self.now, stream, code);
+        let result = self.data_received();
+        self.settle(result);
+    }
+
+    /// The answer to a read of a data stream.
+    pub(super) fn receive_data(&mut self, stream: StreamId, answer: Answer) -> Result<(), Close> {
+        self.incoming.answered(self.now, stream, answer)?;
+        self.data_received()
+    }
+
+    pub(super) fn receive_datagram(&mut self, bytes: &Bytes) -> Result<(), Close> {
+        self.incoming.datagram(self.now, bytes)?;
+        self.data_received()
+    }
+
+    /// What came of data, in order.
+    pub(super) fn data_received(&mut self) -> Result<(), Close> {
+        while !self.is_closed()
+            && let Some(outcome) = self.incoming.poll_outcome()
+        {
+            match outcome {
+                Outcome::Event(event) => self.data_event(event),
+                Outcome::Stop { stream, code } => {
+                    let code = self.reset_number(code);
+                    self.topology.signal(Output::Stop { stream, code });
+                }
+                Outcome::Control { stream, bytes } => self.adopt_control_stream(stream, &bytes)?,
+                Outcome::Settled(id) => self.finish_request(id, Ending::Gone),
+                Outcome::Malformed { request, rule } => self.malformed_track(request, rule),
+            }
+        }
+        Ok(())
+    }
+
+    fn data_event(&mut self, event: Event) {
+        let ended = if let Event::Fetched {
+            id,
+            item: FetchItem::End(_),
+        } = &event
+        {
+            Some(*id)
+        } else {
+            None
+        };
+        self.events.push_back(event);
+        if let Some(id) = ended {
+            if let Some(fetching) = self.requests.find_mut(id).and_then(Open::fetching_mut) {
+                fetching.data_ended = true;
+            }
+            self.fetch_maybe_over(id);
         }
     }
 
-    /// A unidirectional stream of the peer that is not its control stream.
-    pub(super) fn adopt_data_stream(&mut self, stream: StreamId) {
-        let code = self.reset_number(ResetCode::Cancelled);
-        self.topology.abandon(stream, code);
+    /// § Malformed Tracks: every request of ours for the track at this publisher ends.
+    fn malformed_track(&mut self, id: RequestId, rule: &'static str) {
+        let track = self.requests.find(id).and_then(Open::track).cloned();
+        self.events.push_back(Event::MalformedTrack { id, rule });
+        let others: Vec<RequestId> = self
+            .requests
+            .iter()
+            .filter(|(_, open)| open.publisher() == Some(Side::Peer))
+            .filter(|(_, open)| open.track().is_some() && open.track() == track.as_ref())
+            .map(|(other, _)| other)
+            .filter(|other| *other != id)
+            .collect();
+        self.withdraw(id, ResetCode::MalformedTrack);
+        for other in others {
+            self.give_up(other, ResetCode::MalformedTrack);
+        }
+    }
+
+    /// Data streams of the peer's are allowed once there is reason for them.
+    pub(super) fn allow_data_streams(&mut self) {
+        if !self.data_streams_allowed {
+            self.data_streams_allowed = true;
+            self.topology.signal(Output::AllowStreams {
+                dir: Dir::Uni,
+                count: self.settings.limits.max_incoming_data_streams,
+            });
+        }
     }
 
     /// Objects with this alias belong to this request of either side.
-    pub(super) fn bind_alias(&mut self, alias: TrackAlias, id: RequestId) {
-        self.requests.peer_aliases.insert(alias, id);
+    pub(super) fn bind_alias(
+        &mut self,
+        alias: TrackAlias,
+        id: RequestId,
+        properties: &Properties,
+    ) -> Result<(), Close> {
+        if let Some(other) = self.requests.peer_aliases.insert(alias, id)
+            && other != id
+        {
+            // The same track, or one whose subscription is over: the newer request takes the alias.
+            self.incoming.forget(other, ResetCode::Cancelled);
+            let late = self
+                .requests
+                .find(other)
+                .is_some_and(|open| !open.is_live());
+            if late {
+                self.finish_request(other, Ending::Gone);
+            }
+        }
+        let priority = properties.default_publisher_priority();
+        self.incoming.bind(self.now, id, alias, priority)?;
+        self.allow_data_streams();
+        self.data_received()
     }
 
     /// We do not send a request's data any more: streams are reset.

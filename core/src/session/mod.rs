@@ -8,10 +8,6 @@ mod data;
 mod event;
 mod goaway;
 mod ids;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the session is about to call it")
-)]
 mod incoming;
 mod join;
 mod namespace;
@@ -46,6 +42,7 @@ use crate::wire::message::{Channel, Message, Origin};
 use auth::{TokenBook, TokenCache};
 use close::Close;
 use ids::{OwnIds, PeerIds, Tombstones};
+use incoming::Incoming;
 use outgoing::{Outgoing, Urgent};
 use request::Requests;
 use timer::{Timer, Timers};
@@ -87,6 +84,8 @@ pub struct Session {
     wants_request: bool,
     /// Streams of the peer that ended before they said what for; each may account for a missing request id.
     lost_streams: u64,
+    /// The peer was allowed data streams.
+    data_streams_allowed: bool,
     /// Request streams that the peer may have open.
     allowed_streams: u64,
     requests: Requests,
@@ -95,6 +94,7 @@ pub struct Session {
     tokens: TokenCache,
     token_book: TokenBook,
     timers: Timers,
+    incoming: Incoming,
     outgoing: Outgoing,
     /// Requests of which something happens when their data streams are over.
     closing: BTreeSet<RequestId>,
@@ -109,7 +109,11 @@ pub struct Session {
 /// What the last output was about.
 #[derive(Clone, Copy, Debug)]
 enum Question {
+    /// A stream of messages.
     Messages(Asked),
+    /// A data stream of the peer's.
+    Read(StreamId),
+    /// Our data.
     Data,
 }
 
@@ -144,6 +148,7 @@ impl Session {
             peer_ids: PeerIds::new(settings.role.peer(), None, limits.max_request_id_gaps),
             wants_request: false,
             lost_streams: 0,
+            data_streams_allowed: false,
             allowed_streams: INITIAL_REQUEST_STREAMS,
             requests: Requests::default(),
             own_tombstones: Tombstones::new(limits.max_tombstones),
@@ -151,6 +156,7 @@ impl Session {
             tokens: TokenCache::new(limits.max_auth_token_cache_size),
             token_book: TokenBook::default(),
             timers: Timers::default(),
+            incoming: Incoming::new(profile, &limits),
             outgoing: Outgoing::new(&limits),
             closing: BTreeSet::new(),
             events: VecDeque::new(),
@@ -211,6 +217,11 @@ impl Session {
         }
         let heard = match asked {
             Question::Messages(asked) => self.topology.handle_answer(asked, answer),
+            Question::Read(stream) => {
+                let result = self.receive_data(stream, answer);
+                self.settle(result);
+                return;
+            }
             Question::Data => {
                 self.outgoing.answered(self.now, &answer, source);
                 self.data_moved();
@@ -250,15 +261,20 @@ impl Session {
         if let Some(urgent) = self.outgoing.poll_urgent() {
             return Some(self.urgent_output(urgent));
         }
-        let next = self.topology.poll_write().or_else(|| {
-            let may_read = self.events.len() < self.settings.limits.max_event_backlog;
+        let may_read = self.events.len() < self.settings.limits.max_event_backlog;
+        let read_size = self.settings.limits.read_size;
+        let message = self.topology.poll_write().or_else(|| {
             may_read
-                .then(|| self.topology.poll_read(self.settings.limits.read_size))
+                .then(|| self.topology.poll_read(read_size))
                 .flatten()
         });
-        if let Some((output, asked)) = next {
+        if let Some((output, asked)) = message {
             self.asked = Some(Question::Messages(asked));
             return Some(output);
+        }
+        if may_read && let Some((stream, max)) = self.incoming.poll_read() {
+            self.asked = Some(Question::Read(stream));
+            return Some(Output::Read { stream, max });
         }
         let output = self.outgoing.poll_data(self.now, source);
         self.asked = output.is_some().then_some(Question::Data);
@@ -288,11 +304,13 @@ impl Session {
 
     /// When to call [`handle_timeout`](Self::handle_timeout), and for what (for traces); `None`: never.
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
-        let data = self.outgoing.poll_timeout();
+        let sent = self.outgoing.poll_timeout();
+        let received = self.incoming.poll_timeout();
         self.timers
             .next()
             .into_iter()
-            .chain(data)
+            .chain(sent)
+            .chain(received)
             .min_by_key(|(at, _)| *at)
     }
 
@@ -308,6 +326,9 @@ impl Session {
         if !self.is_closed() {
             self.outgoing.handle_timeout(self.now);
             self.data_moved();
+            self.incoming.handle_timeout(self.now);
+            let result = self.data_received();
+            self.settle(result);
         }
     }
 
@@ -343,7 +364,11 @@ impl Session {
                 Ok(())
             }
             Input::Readable(stream) => {
-                self.topology.read(stream);
+                if self.incoming.owns(stream) {
+                    self.incoming.readable(stream);
+                } else {
+                    self.topology.read(stream);
+                }
                 Ok(())
             }
             Input::Writable(stream) => {
@@ -379,7 +404,8 @@ impl Session {
                 self.outgoing.datagram_room();
                 Ok(())
             }
-            Input::Datagram(_) | Input::Path { .. } => Ok(()),
+            Input::Datagram(bytes) => self.receive_datagram(&bytes),
+            Input::Path { .. } => Ok(()),
             Input::Closed(closed) => {
                 self.over(closed);
                 Ok(())
@@ -399,10 +425,6 @@ impl Session {
                 Ok(())
             }
             Timer::RequestGap => self.request_gap_expired(),
-            Timer::LateData(id) => {
-                self.late_data_expired(id);
-                Ok(())
-            }
             Timer::Drain(stream) => {
                 let code = self.reset_number(ResetCode::Cancelled);
                 self.topology.abandon(stream, code);
@@ -446,6 +468,7 @@ impl Session {
         }
         self.phase = Phase::Closed;
         self.topology.clear();
+        self.incoming = Incoming::new(self.profile, &self.settings.limits);
         self.outgoing = Outgoing::new(&self.settings.limits);
         self.closing.clear();
         self.requests.clear();

@@ -44,9 +44,6 @@ impl Session {
 
     /// Finds out what a stream is for. Whether messages may be taken from it now.
     fn identify(&mut self, stream: StreamId) -> Result<bool, Close> {
-        let Some(dir) = self.topology.dir(stream) else {
-            return Ok(false);
-        };
         if self.topology.peek_type(stream).is_none() {
             return Ok(false);
         }
@@ -62,10 +59,6 @@ impl Session {
         }
         if self.phase != Phase::Established {
             self.topology.pause(stream);
-            return Ok(false);
-        }
-        if dir == Dir::Uni {
-            self.adopt_data_stream(stream);
             return Ok(false);
         }
         Ok(true)
@@ -392,7 +385,7 @@ impl Session {
                 if !self.requests.subscribing.contains_key(&publish.track) {
                     self.requests.index(id);
                 }
-                self.bind_alias(publish.track_alias, id);
+                self.bind_alias(publish.track_alias, id, &publish.properties)?;
                 self.tell(Request::Publish(publish));
                 Ok(())
             }

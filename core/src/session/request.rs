@@ -81,6 +81,7 @@ pub(super) struct Subscription {
 /// What a FETCH needs to know.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fetching {
+    pub(super) track: Option<FullTrackName>,
     /// Where the range starts, if that is known.
     pub(super) start: Option<Location>,
     /// Its data stream is over.
@@ -167,6 +168,15 @@ impl Open {
         }
     }
 
+    /// The track that it is about, as far as that is known.
+    pub(super) const fn track(&self) -> Option<&FullTrackName> {
+        match &self.subject {
+            Subject::Subscription(subscription) => Some(&subscription.track),
+            Subject::Fetch(fetching) => fetching.track.as_ref(),
+            Subject::Discovery(_) | Subject::Other => None,
+        }
+    }
+
     pub(super) const fn subscription(&self) -> Option<&Subscription> {
         match &self.subject {
             Subject::Subscription(subscription) => Some(subscription),
@@ -235,6 +245,10 @@ impl Subject {
                 &publish.parameters,
             )),
             Request::Fetch(fetch) => Self::Fetch(Fetching {
+                track: match &fetch.range {
+                    FetchRange::Standalone { track, .. } => Some(track.clone()),
+                    FetchRange::RelativeJoining { .. } | FetchRange::AbsoluteJoining { .. } => None,
+                },
                 start: match &fetch.range {
                     FetchRange::Standalone { start, .. } => Some(*start),
                     FetchRange::RelativeJoining { .. } | FetchRange::AbsoluteJoining { .. } => None,

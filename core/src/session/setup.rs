@@ -7,6 +7,7 @@ use super::auth::{Place, TokenBook, TokenCache};
 use super::close::Close;
 use super::event::Event;
 use super::ids::{OwnIds, PeerIds};
+use super::incoming::Incoming;
 use super::settings::{Role, Underlay};
 use super::timer::Timer;
 use super::topology::{Topology, Use};
@@ -16,8 +17,6 @@ use crate::draft::{ControlModel, Draft, RequestCredit, SetupModel};
 use crate::transport::{Dir, StreamId};
 use crate::wire::message::{Message, Setup};
 
-/// The stream type of draft 18's control streams, which is also the type of their first message.
-const CONTROL_STREAM: u64 = 0x2F00;
 /// The type of draft 16's CLIENT_SETUP.
 const CLIENT_SETUP: u64 = 0x20;
 
@@ -35,6 +34,7 @@ impl Session {
         self.phase = Phase::SettingUp;
         self.profile = draft.profile();
         self.topology = Topology::new(self.profile.integers);
+        self.incoming = Incoming::new(self.profile, limits);
         let window = match self.profile.request_credit {
             RequestCredit::MaxRequestId => Some(limits.max_requests),
             RequestCredit::Streams => None,
@@ -84,11 +84,13 @@ impl Session {
 
     /// The peer opened a stream.
     pub(super) fn peer_opened(&mut self, stream: StreamId, dir: Dir) {
-        // Only what can carry the control stream is read before the set-up is complete; the rest waits in the transport.
-        let may_be_control = match self.profile.control {
-            ControlModel::StreamPerRequest => dir == Dir::Uni,
-            ControlModel::SharedStream => dir == Dir::Bi,
-        };
+        if dir == Dir::Uni {
+            self.incoming.opened(stream);
+            return;
+        }
+        // Before the set-up is complete only what can be the control stream is read; the rest waits in the transport.
+        let may_be_control = self.profile.control == ControlModel::SharedStream
+            && self.settings.role == Role::Server;
         let read = self.phase == Phase::Established || may_be_control;
         self.topology.accept(stream, dir, Use::Silent, read);
         self.shed_silent_streams();
@@ -108,16 +110,24 @@ impl Session {
         }
     }
 
-    /// A stream of the peer said its first bytes. Whether it turned out to be the control stream.
+    /// Whether a bidirectional stream of the peer's turns out to be the control stream.
     pub(super) fn is_control_stream(&self, stream: StreamId) -> bool {
-        let Some(number) = self.topology.peek_type(stream) else {
-            return false;
-        };
-        match (self.profile.control, self.settings.role) {
-            (ControlModel::StreamPerRequest, _) => number == CONTROL_STREAM,
-            (ControlModel::SharedStream, Role::Server) => number == CLIENT_SETUP,
-            (ControlModel::SharedStream, Role::Client) => false,
+        self.profile.control == ControlModel::SharedStream
+            && self.settings.role == Role::Server
+            && self.topology.peek_type(stream) == Some(CLIENT_SETUP)
+    }
+
+    /// A unidirectional stream of the peer turned out to be its control stream, and began with these bytes.
+    pub(super) fn adopt_control_stream(
+        &mut self,
+        stream: StreamId,
+        bytes: &[u8],
+    ) -> Result<(), Close> {
+        if self.topology.has_peer_control() {
+            return Err(Close::violation("V4: a second control stream"));
         }
+        self.topology.accept(stream, Dir::Uni, Use::Control, true);
+        self.receive_bytes(stream, bytes)
     }
 
     /// The peer's SETUP arrived.

@@ -9,7 +9,6 @@ use super::close::Close;
 use super::event::{Event, Refusal, Response};
 use super::params;
 use super::request::{Kind, Open, Side, Stage};
-use super::timer::Timer;
 use crate::code::{RequestCode, ResetCode, SessionCode};
 use crate::draft::PublishOkForm;
 use crate::wire::Role;
@@ -63,11 +62,13 @@ impl Session {
                 subscription.joining = ok.parameters.largest_object;
             }
         }
-        self.bind_alias(ok.track_alias, id);
+        let (alias, properties) = (ok.track_alias, ok.properties.clone());
         self.events.push_back(Event::Response {
             id,
             response: Response::SubscribeOk(ok),
         });
+        // After the answer: what waited for the alias follows it.
+        self.bind_alias(alias, id, &properties)?;
         Ok(())
     }
 
@@ -279,20 +280,11 @@ impl Session {
         if let Some(stream) = stream {
             self.close_lane(stream);
         }
-        let wait = self
-            .settings
-            .limits
-            .publish_done_timeout
-            .max(Duration::from_millis(timeout.unwrap_or_default().0))
-            .min(MAX_LATE);
-        self.timers.set(Timer::LateData(id), self.now + wait);
+        let patience = Duration::from_millis(timeout.unwrap_or_default().0).min(MAX_LATE);
+        let count = done.stream_count;
         self.events.push_back(Event::Done { id, done });
-        Ok(())
-    }
-
-    /// The time for late objects is over.
-    pub(super) fn late_data_expired(&mut self, id: RequestId) {
-        self.finish_request(id, Ending::Gone);
+        self.incoming.done(self.now, id, count, patience);
+        self.data_received()
     }
 }
 

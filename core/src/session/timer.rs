@@ -17,8 +17,6 @@ pub(super) enum Timer {
     RequestGoAway(RequestId),
     /// A skipped request id must arrive on another stream.
     RequestGap,
-    /// Late objects of a subscription that the publisher ended.
-    LateData(RequestId),
     /// The peer must end its direction of a request stream that is over.
     Drain(StreamId),
 }
@@ -31,7 +29,6 @@ impl Timer {
             Self::GoAway => "the peer leaving after GOAWAY",
             Self::RequestGoAway(_) => "a request moving after GOAWAY",
             Self::RequestGap => "a skipped request id",
-            Self::LateData(_) => "late objects of an ended subscription",
             Self::Drain(_) => "the end of a request stream",
         }
     }
@@ -95,13 +92,13 @@ mod tests {
     fn expire_in_order_of_time_and_only_once() {
         let mut timers = Timers::default();
         timers.set(Timer::Setup, Time::from_micros(30));
-        timers.set(Timer::LateData(RequestId(1)), Time::from_micros(10));
+        timers.set(Timer::RequestGoAway(RequestId(1)), Time::from_micros(10));
         timers.set(Timer::Setup, Time::from_micros(20));
         assert_eq!(timers.next().map(|(at, _)| at), Some(Time::from_micros(10)));
         assert_eq!(timers.expired(Time::from_micros(9)), None);
         assert_eq!(
             timers.expired(Time::from_micros(25)),
-            Some(Timer::LateData(RequestId(1)))
+            Some(Timer::RequestGoAway(RequestId(1)))
         );
         assert_eq!(timers.expired(Time::from_micros(25)), Some(Timer::Setup));
         assert_eq!(timers.expired(Time::from_micros(25)), None);

@@ -47,22 +47,14 @@ struct Lane {
     queue: VecDeque<Bytes>,
     fin: bool,
     receiving: bool,
-    dir: Dir,
     /// The first bytes of a stream of which is not known what it is for.
     held: BytesMut,
 }
 
 impl Lane {
-    fn new(
-        purpose: Use,
-        integers: IntegerKind,
-        dir: Dir,
-        sending: Sending,
-        receiving: bool,
-    ) -> Self {
+    fn new(purpose: Use, integers: IntegerKind, sending: Sending, receiving: bool) -> Self {
         Self {
             purpose,
-            dir,
             held: BytesMut::new(),
             framer: Framer::new(integers),
             sending,
@@ -145,13 +137,7 @@ impl Topology {
 
     /// A stream that we open as soon as the peer allows it.
     pub(super) fn open(&mut self, stream: StreamId, dir: Dir, purpose: Use) {
-        let lane = Lane::new(
-            purpose,
-            self.integers,
-            dir,
-            Sending::Waiting,
-            dir == Dir::Bi,
-        );
+        let lane = Lane::new(purpose, self.integers, Sending::Waiting, dir == Dir::Bi);
         self.lanes.insert(stream, lane);
         self.opens.push_back((stream, dir));
     }
@@ -162,10 +148,8 @@ impl Topology {
             Dir::Bi => Sending::Ready,
             Dir::Uni => Sending::Ended,
         };
-        self.lanes.insert(
-            stream,
-            Lane::new(purpose, self.integers, dir, sending, true),
-        );
+        self.lanes
+            .insert(stream, Lane::new(purpose, self.integers, sending, true));
         if read {
             self.read(stream);
         }
@@ -188,10 +172,6 @@ impl Topology {
         if let Some(lane) = self.lanes.get_mut(&stream) {
             lane.purpose = purpose;
         }
-    }
-
-    pub(super) fn dir(&self, stream: StreamId) -> Option<Dir> {
-        self.lanes.get(&stream).map(|lane| lane.dir)
     }
 
     /// Whether the peer's control stream is known.

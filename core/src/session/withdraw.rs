@@ -37,6 +37,7 @@ impl Session {
         };
         let (kind, side) = (open.kind, open.side);
         let pending = open.stage == Stage::Pending;
+        self.incoming.forget(id, code);
         if open.stage == Stage::Late {
             self.finish_request(id, Ending::Gone);
             return;

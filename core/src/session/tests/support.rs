@@ -18,6 +18,14 @@ pub(super) struct Store {
     streams: BTreeMap<StreamId, (BytesMut, bool)>,
 }
 
+impl Store {
+    pub(super) fn push(&mut self, stream: StreamId, bytes: &[u8], fin: bool) {
+        let entry = self.streams.entry(stream).or_default();
+        entry.0.extend_from_slice(bytes);
+        entry.1 |= fin;
+    }
+}
+
 impl Source for Store {
     fn peek(&mut self, _now: Time, stream: StreamId) -> Option<Piece> {
         let (bytes, fin) = self.streams.get(&stream)?;
