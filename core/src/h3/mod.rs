@@ -336,7 +336,9 @@ impl WebTransport {
             }
             Input::Readable(stream) => {
                 if self.is_own(stream) {
-                    self.readable.push_back(stream);
+                    if !self.readable.contains(&stream) {
+                        self.readable.push_back(stream);
+                    }
                 } else {
                     self.tell(Input::Readable(stream));
                 }

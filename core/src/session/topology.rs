@@ -195,8 +195,9 @@ impl Topology {
             return;
         };
         match lane.purpose {
-            Use::Silent => lane.held.extend_from_slice(bytes),
-            Use::Control | Use::Request(_) => lane.framer.push(bytes),
+            // What was held went to the framer once the stream was known to carry messages.
+            Use::Silent if lane.framer.is_empty() => lane.held.extend_from_slice(bytes),
+            Use::Silent | Use::Control | Use::Request(_) => lane.framer.push(bytes),
             Use::Over => {}
         }
     }
@@ -231,9 +232,11 @@ impl Topology {
         if lane.purpose == Use::Over {
             return None;
         }
+        if !lane.framer.is_empty() {
+            return lane.framer.peek_type();
+        }
         let held = varint::decode(self.integers, &lane.held);
         held.map(|(number, _)| number)
-            .or_else(|| lane.framer.peek_type())
     }
 
     /// Whether the peer may still say something on this stream.

@@ -558,7 +558,10 @@ fn stopped(end: &mut End, wire: WireId, code: u64, inputs: &mut Vec<Input>) {
     {
         sending.stopped = true;
         sending.blocked = None;
-        end.stopped.insert(wire);
+        // With the fin sent there is nothing left to give up, so the reset is left to the application.
+        if sending.ending.is_none() {
+            end.stopped.insert(wire);
+        }
         inputs.push(Input::Stopped { stream: name, code });
     }
 }

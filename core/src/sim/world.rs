@@ -643,13 +643,14 @@ impl World {
         };
         if self.slot(node).exit.is_none() {
             loop {
-                while let Some(id) = application.poll_dirty() {
-                    self.turn(node, &mut *application, id);
+                // First, so that a connection just asked for is known when it is dirty.
+                while let Some((id, target)) = application.poll_connect() {
+                    self.connect(node, id, target);
                 }
-                let Some((id, target)) = application.poll_connect() else {
+                let Some(id) = application.poll_dirty() else {
                     break;
                 };
-                self.connect(node, id, target);
+                self.turn(node, &mut *application, id);
             }
             if let Some(exit) = application.poll_exit() {
                 self.leave(node, exit);
