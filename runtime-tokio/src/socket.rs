@@ -4,7 +4,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use bytes::BytesMut;
-use log::{debug, warn};
+use log::{debug, info, warn};
 use quinn_proto::Transmit;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use tokio::io::Interest;
@@ -39,13 +39,20 @@ impl Bound {
             other => other.map_err(failed)?,
         };
         let udp = UdpSocketState::new((&socket).into()).map_err(failed)?;
-        for granted in [
+        for result in [
             udp.set_recv_buffer_size((&socket).into(), buffer),
             udp.set_send_buffer_size((&socket).into(), buffer),
         ] {
-            if let Err(cause) = granted {
+            if let Err(cause) = result {
                 warn!("the socket's buffers keep their size: {cause}");
             }
+        }
+        let granted = udp.recv_buffer_size((&socket).into()).unwrap_or_default();
+        if granted < buffer {
+            info!(
+                "the system grants {granted} of {buffer} bytes for packets received at once; on Linux raise \
+                 net.core.rmem_max and wmem_max to serve many peers"
+            );
         }
         let address = socket.local_addr().map_err(failed)?;
         Ok(Self {

@@ -1,6 +1,9 @@
 //! Connections between two endpoints over the loopback interface: what the contract promises, seen on real sockets.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use oxymoq_core::runtime::{Congestion, Settings, TransportSettings};
 use oxymoq_core::transport::{Application, Closed, ConnectionId, Dir, Exit, Output, StreamId};
 use oxymoq_tokio::Endpoint;
 
@@ -41,33 +44,50 @@ fn pattern(length: usize) -> Bytes {
 }
 
 #[test]
-fn megabyte_comes_back_over_a_bidirectional_stream() {
-    let (endpoint, target) = listen();
+fn megabyte_comes_back_over_a_bidirectional_stream_whatever_the_settings() {
+    for (congestion, gso) in [
+        (Congestion::Cubic, true),
+        (Congestion::Cubic, false),
+        (Congestion::Bbr, true),
+    ] {
+        let mut settings = [server_settings(), client_settings()];
+        for settings in &mut settings {
+            settings.transport.congestion = congestion;
+            settings.transport.gso = gso;
+        }
+        let [server, client] = settings;
+        echo_megabyte(server, client);
+    }
+}
+
+fn echo_megabyte(server: Settings, client: Settings) {
+    let endpoint = Endpoint::bind(server).unwrap();
+    let target = target(endpoint.local_address());
     let sent = pattern(1_000_000);
     let mut received = Vec::new();
     let mut acked = false;
-    run_both(
-        (endpoint, Script::new(echo)),
-        Script::new(|wishes, id, happening| match happening {
-            Happening::Started => {
-                wishes.connect(target.clone());
-            }
-            Happening::Connected(alpn, max_datagram) => {
-                assert_eq!(alpn, "test-2", "the server's order decides");
-                assert!(max_datagram > 1000);
-                let stream = wishes.open(id, Dir::Bi);
-                wishes.write(id, stream, sent.clone(), true);
-            }
-            Happening::Data(_, bytes) => received.extend_from_slice(&bytes),
-            Happening::Acked(_) => acked = true,
-            Happening::Fin(_) => wishes.close(id, 0, "done"),
-            Happening::Closed(closed) => {
-                assert_eq!(closed, Closed::ByUs);
-                wishes.succeed();
-            }
-            _ => {}
-        }),
-    );
+    let mut script = Script::new(|wishes, id, happening| match happening {
+        Happening::Started => {
+            wishes.connect(target.clone());
+        }
+        Happening::Connected(alpn, max_datagram) => {
+            assert_eq!(alpn, "test-2", "the server's order decides");
+            assert!(max_datagram > 1000);
+            let stream = wishes.open(id, Dir::Bi);
+            wishes.write(id, stream, sent.clone(), true);
+        }
+        Happening::Data(_, bytes) => received.extend_from_slice(&bytes),
+        Happening::Acked(_) => acked = true,
+        Happening::Fin(_) => wishes.close(id, 0, "done"),
+        Happening::Closed(closed) => {
+            assert_eq!(closed, Closed::ByUs);
+            wishes.succeed();
+        }
+        _ => {}
+    });
+    let exits = run_bound((endpoint, &mut Script::new(echo)), (client, &mut script));
+    assert_eq!(exits, (Exit::Success, Exit::Success));
+    drop(script);
     assert!(received == sent);
     assert!(acked);
 }
@@ -248,17 +268,48 @@ fn close_tells_the_peer_its_code_and_reason() {
 
 #[test]
 fn reader_that_pauses_blocks_the_writer_and_bounds_what_is_under_way() {
-    const TOTAL: usize = 4_000_000;
-    let settings = server_settings();
-    let window = usize::try_from(settings.transport.receive_window).unwrap();
+    let window = TransportSettings::default().receive_window;
+    pause_reader(usize::try_from(window).unwrap(), None);
+}
+
+#[test]
+fn peer_that_may_open_more_streams_for_data_gets_the_window_of_a_publisher() {
+    let allow = Output::AllowStreams {
+        dir: Dir::Uni,
+        count: 101,
+    };
+    pause_reader(1_000_000, Some(allow));
+}
+
+#[test]
+fn fewer_streams_than_before_change_nothing() {
+    let window = TransportSettings::default().receive_window;
+    let allow = Output::AllowStreams {
+        dir: Dir::Uni,
+        count: 1,
+    };
+    pause_reader(usize::try_from(window).unwrap(), Some(allow));
+}
+
+/// Writes to a reader that pauses until the writer has written `window` bytes and can write no more.
+fn pause_reader(window: usize, first: Option<Output>) {
+    const TOTAL: usize = 2_000_000;
+    let mut settings = server_settings();
+    settings.transport.publisher_window = 1_000_000;
     let endpoint = Endpoint::bind(settings).unwrap();
     let target = target(endpoint.local_address());
+    let look_again = Some(Duration::from_millis(10));
     let mut received = 0;
     let mut blocked = 0;
     run_both(
         (
             endpoint,
             Script::new(|wishes, id, happening| match happening {
+                Happening::Connected(..) => {
+                    if let Some(first) = first.clone() {
+                        wishes.output(id, first);
+                    }
+                }
                 Happening::Opened(stream, Dir::Uni) => wishes.pause(id, stream),
                 // The writer says by datagram that it is blocked.
                 Happening::Datagram(_) => wishes.resume(id, StreamId::peer(0)),
@@ -275,7 +326,7 @@ fn reader_that_pauses_blocks_the_writer_and_bounds_what_is_under_way() {
             Happening::Connected(..) => {
                 let stream = wishes.open(id, Dir::Uni);
                 wishes.write(id, stream, pattern(TOTAL), true);
-                wishes.timeout = Some(std::time::Duration::from_millis(10));
+                wishes.timeout = look_again;
             }
             Happening::Full(..) => blocked += 1,
             Happening::Timeout => {
@@ -285,7 +336,7 @@ fn reader_that_pauses_blocks_the_writer_and_bounds_what_is_under_way() {
                 if taken == window {
                     wishes.output(id, Output::Datagram("blocked".into()));
                 } else {
-                    wishes.timeout = Some(std::time::Duration::from_millis(10));
+                    wishes.timeout = look_again;
                 }
             }
             Happening::Closed(_) => wishes.succeed(),
