@@ -59,7 +59,11 @@ impl WebTransport {
             }
             Answer::Fin => self.ended(stream),
             Answer::Reset(code) => self.reset(stream, code),
-            Answer::Gone => self.reset(stream, H3_NO_ERROR),
+            // The connection is closed, which an input is about to tell; or the stream was given up.
+            Answer::Gone => {
+                self.beginning.remove(&stream);
+                Ok(())
+            }
             // Nothing to read yet; the rest are no answers to a read.
             Answer::Blocked | Answer::Done | Answer::Wrote { .. } | Answer::TooLarge => Ok(()),
         }

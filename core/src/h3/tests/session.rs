@@ -305,6 +305,23 @@ fn other_news_and_wishes_pass_through() {
     assert_eq!(asked, Translated::Ask(priority));
 }
 
+#[test]
+fn a_stream_that_is_gone_is_no_breach() {
+    // A transport may answer so for every stream when the connection was closed, before it tells why.
+    let (mut wire, connect) = established_server();
+    let silent = wire.open(Dir::Uni, b"\x40");
+    for stream in [StreamId::peer(0), connect, silent] {
+        wire.incoming.remove(&stream);
+        wire.input(Input::Readable(stream));
+    }
+    assert!(wire.layer.beginning.is_empty());
+    assert_eq!((wire.closed_input(), wire.close_code()), (None, None));
+    let (code, reason) = (7, Bytes::from_static(b"why"));
+    let closed = Closed::ByPeer { code, reason };
+    wire.input(Input::Closed(closed.clone()));
+    assert_eq!(wire.closed_input(), Some(&closed));
+}
+
 // The end.
 
 #[test]
