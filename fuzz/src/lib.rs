@@ -2,8 +2,10 @@
 //! in `corpus/`, and over any input that a fuzzer found.
 
 mod control;
+mod objects;
 
 pub use control::control;
+pub use objects::objects;
 
 #[cfg(test)]
 mod tests {
@@ -37,5 +39,10 @@ mod tests {
     #[test]
     fn control() {
         replay("control", super::control);
+    }
+
+    #[test]
+    fn objects() {
+        replay("objects", super::objects);
     }
 }
