@@ -207,3 +207,60 @@ impl Receiver for ReceiveQueue {
 
     fn on_connection_error(&mut self, _error: Error) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queues(buffer: usize) -> Queues {
+        Queues {
+            outgoing: VecDeque::new(),
+            outgoing_bytes: 0,
+            send_buffer: buffer,
+            incoming: VecDeque::new(),
+            incoming_bytes: 0,
+            receive_buffer: buffer,
+            dropped: 0,
+            wants_room: false,
+            max_payload: 1200,
+            transport: Waker::noop().clone(),
+            application: None,
+        }
+    }
+
+    #[test]
+    fn oldest_received_datagrams_give_way() {
+        let mut queues = queues(10 * (1000 + ENTRY));
+        for n in 0..25_u8 {
+            queues.arrived(&[n; 1000]);
+        }
+        assert_eq!(queues.dropped, 15);
+        let left: Vec<_> = std::iter::from_fn(|| queues.receive()).collect();
+        let expected: Vec<_> = (15..25_u8).map(|n| Bytes::from(vec![n; 1000])).collect();
+        assert_eq!(left, expected);
+        assert_eq!(queues.incoming_bytes, 0);
+    }
+
+    #[test]
+    fn empty_datagrams_are_bounded_too() {
+        let mut queues = queues(100 * ENTRY);
+        for _ in 0..1000 {
+            queues.arrived(&[]);
+        }
+        assert_eq!(queues.incoming.len(), 100);
+    }
+
+    #[test]
+    fn room_is_told_once_half_of_the_queue_is_sent() {
+        let mut queues = queues(10 * (1000 + ENTRY));
+        let datagram = Bytes::from(vec![0; 1000]);
+        while queues.send(datagram.clone()) {}
+        assert_eq!(queues.outgoing.len(), 10);
+        assert!(!queues.take_room());
+        for _ in 0..5 {
+            queues.sent(1000);
+        }
+        assert!(queues.take_room());
+        assert!(!queues.take_room(), "told already");
+    }
+}

@@ -20,7 +20,7 @@ use smol::Executor;
 use smol::future::FutureExt as _;
 
 use crate::error::Error;
-use crate::io::{self as udp, SmolIo};
+use crate::io::{self as udp, Outage, SmolIo};
 use crate::ready::lock;
 use crate::{reason, stack, tls};
 
@@ -42,6 +42,7 @@ pub(crate) struct Connector {
     timeout: Duration,
     // Weak, because the executor holds the tasks that hold this.
     executor: Weak<Executor<'static>>,
+    outage: Arc<Outage>,
 }
 
 type Attempt = Pin<Box<dyn Future<Output = Option<Connection>> + Send>>;
@@ -51,6 +52,7 @@ impl Connector {
         client: &ClientSettings,
         transport: &TransportSettings,
         executor: &Arc<Executor<'static>>,
+        outage: &Arc<Outage>,
     ) -> Result<Self, Error> {
         Ok(Self {
             tls: Mutex::new(tls::Client::new(&client.trust)?),
@@ -58,6 +60,7 @@ impl Connector {
             transport: transport.clone(),
             timeout: client.connect_timeout,
             executor: Arc::downgrade(executor),
+            outage: Arc::clone(outage),
         })
     }
 
@@ -96,6 +99,7 @@ impl Connector {
             socket,
             gso: self.transport.gso,
             executor,
+            outage: Arc::clone(&self.outage),
         };
         let client = stack::client(io, tls, &self.transport, self.timeout + GRACE)
             .map_err(|error| format!("the QUIC client cannot be started: {error}"))?;

@@ -22,7 +22,7 @@ use crate::admission::Door;
 use crate::connection::Connection;
 use crate::dial::Connector;
 use crate::error::Error;
-use crate::io::{self, SmolIo};
+use crate::io::{self, Outage, SmolIo};
 use crate::ready::{Event, Ready};
 use crate::{reason, stack, tls};
 
@@ -40,6 +40,7 @@ const FAREWELL: usize = 64;
 pub struct Endpoint {
     server: Option<Server>,
     door: Arc<Door>,
+    outage: Arc<Outage>,
     incoming: Waker,
     alpns: Vec<Bytes>,
     connector: Arc<Connector>,
@@ -62,8 +63,9 @@ impl Endpoint {
         let incoming = ready.waker(Event::Incoming);
         incoming.wake_by_ref();
         let door = Arc::new(Door::new(incoming.clone()));
+        let outage = Arc::new(Outage::new(incoming.clone()));
         let transport = settings.transport;
-        let connector = Connector::new(&settings.client, &transport, &executor)?;
+        let connector = Connector::new(&settings.client, &transport, &executor, &outage)?;
         let (mut server, mut fingerprint) = (None, None);
         let mut alpns = Vec::new();
         let mut local = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
@@ -79,6 +81,7 @@ impl Endpoint {
                 socket,
                 gso: transport.gso,
                 executor: Arc::clone(&executor),
+                outage: Arc::clone(&outage),
             };
             let started =
                 stack::server(io, tls, Arc::clone(&door), &transport).map_err(|cause| {
@@ -94,6 +97,7 @@ impl Endpoint {
         Ok(Self {
             server,
             door,
+            outage,
             incoming,
             alpns,
             connector: Arc::new(connector),
@@ -122,21 +126,21 @@ impl Endpoint {
     /// Any executor may poll this: s2n-quic's own tasks run inside of it, on the same thread.
     ///
     /// # Errors
-    /// None today; the signature is the one that every adapter has.
+    /// If a socket fails.
     pub async fn run<A: Application>(
         mut self,
         app: &mut A,
         shutdown: impl Future<Output = ()>,
     ) -> Result<Exit, Error> {
         let executor = Arc::clone(&self.executor);
-        Ok(executor.run(self.drive(app, shutdown)).await)
+        executor.run(self.drive(app, shutdown)).await
     }
 
     async fn drive<A: Application>(
         &mut self,
         app: &mut A,
         shutdown: impl Future<Output = ()>,
-    ) -> Exit {
+    ) -> Result<Exit, Error> {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut asked = false;
         let mut driver = Driver {
@@ -194,8 +198,11 @@ struct Driver<'a, A> {
 
 impl<A: Application> Driver<'_, A> {
     /// One round: all inputs first, then one turn for each connection that has something to do.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exit> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Exit, Error>> {
         self.endpoint.ready.listen(cx.waker());
+        if let Some(error) = self.endpoint.outage.cause() {
+            return Poll::Ready(Err(error));
+        }
         let now = self.endpoint.now();
         self.app.handle_wall_clock(now, wall_clock());
         if self.app.poll_timeout().is_some_and(|(at, _why)| at <= now) {
@@ -208,7 +215,7 @@ impl<A: Application> Driver<'_, A> {
         self.pump(now);
         self.connect(now);
         if let Some(exit) = self.app.poll_exit() {
-            return Poll::Ready(exit);
+            return Poll::Ready(Ok(exit));
         }
         let due = self.arm(now, cx);
         if due || !self.unfinished.is_empty() || !self.endpoint.ready.is_empty() {

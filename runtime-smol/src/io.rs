@@ -5,8 +5,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
@@ -27,6 +27,9 @@ use s2n_quic_platform::socket::{ring, stats};
 use s2n_quic_platform::syscall::{self, SocketType, UnixMessage};
 use smol::Executor;
 use socket2::Socket;
+
+use crate::error::Error;
+use crate::ready::lock;
 
 /// One entry of a ring: what `recvmmsg` and `sendmmsg` take.
 type Packet = message::Message;
@@ -74,6 +77,33 @@ pub(crate) struct SmolIo {
     pub(crate) socket: Socket,
     pub(crate) gso: bool,
     pub(crate) executor: Arc<Executor<'static>>,
+    pub(crate) outage: Arc<Outage>,
+}
+
+/// Where the tasks of the sockets say that they cannot go on.
+#[derive(Debug)]
+pub(crate) struct Outage {
+    waker: Waker,
+    cause: Mutex<Option<Error>>,
+}
+
+impl Outage {
+    pub(crate) fn new(waker: Waker) -> Self {
+        Self {
+            waker,
+            cause: Mutex::default(),
+        }
+    }
+
+    /// Why the endpoint cannot work any more.
+    pub(crate) fn cause(&self) -> Option<Error> {
+        lock(&self.cause).take()
+    }
+
+    fn begin(&self, what: &'static str, cause: io::Error) {
+        *lock(&self.cause) = Some(Error::System { what, cause });
+        self.waker.wake_by_ref();
+    }
 }
 
 impl Provider for SmolIo {
@@ -135,14 +165,20 @@ impl Provider for SmolIo {
             cooldown: Cooldown::new(0),
             stats: stats_out,
         };
-        let spawn = &self.executor;
-        spawn
-            .spawn(async { ended("receiving", receiver.await) })
-            .detach();
-        spawn
-            .spawn(async { ended("sending", sender.await) })
-            .detach();
-        spawn.spawn(event_loop.start(address)).detach();
+        let (outage, again) = (Arc::clone(&self.outage), self.outage);
+        let receiving = async move {
+            if let Some(cause) = receiver.await {
+                outage.begin("receiving from the UDP socket", cause);
+            }
+        };
+        let sending = async move {
+            if let Some(cause) = sender.await {
+                again.begin("sending to the UDP socket", cause);
+            }
+        };
+        self.executor.spawn(receiving).detach();
+        self.executor.spawn(sending).detach();
+        self.executor.spawn(event_loop.start(address)).detach();
         Ok(address)
     }
 }
@@ -151,12 +187,6 @@ impl Provider for SmolIo {
 const fn entries(bytes: u32, size: u16) -> u32 {
     #[expect(clippy::as_conversions, reason = "widening, in a const fn")]
     (bytes / size as u32).next_power_of_two()
-}
-
-fn ended(doing: &str, error: Option<io::Error>) {
-    if let Some(error) = error {
-        log::error!("{doing} on the UDP socket failed for good: {error}");
-    }
 }
 
 /// A non-blocking UDP socket that async-io watches.

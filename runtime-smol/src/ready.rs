@@ -15,7 +15,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Something that a waker was registered for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A client finished its handshake.
+    /// A client wants in, or its handshake ended; or a socket failed.
     Incoming,
     /// An outgoing connection got somewhere.
     Connecting(ConnectionId),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use oxymoq_core::runtime::Settings;
-use oxymoq_core::transport::{Answer, Closed, Dir, Input, Output};
+use oxymoq_core::transport::{Answer, Closed, Dir, Input, Output, Room};
 
 use crate::support::{
     Event, Hands, Proxy, Scripted, bind, client_settings, log, never, pattern, server_settings,
@@ -236,4 +236,49 @@ fn exit_closes_what_the_application_left_open() {
     left.and(right).unwrap();
     let reason = Bytes::new();
     assert_eq!(seen.take(), [Closed::ByPeer { code: 0, reason }]);
+}
+
+#[test]
+fn no_more_than_max_unacked_is_on_its_way_and_twice_that_with_urgent_data() {
+    // Less than the initial congestion window would allow.
+    const MAX: usize = 16 << 10;
+    let mut client = client_settings();
+    client.transport.max_unacked = u64::try_from(MAX).unwrap();
+    let lose_every = Rc::new(Cell::new(0));
+    let taken = Rc::new(Cell::new(0));
+    run_through(
+        (server_settings(), client),
+        |proxy| proxy.lose_every = Rc::clone(&lose_every),
+        |_, _, _| {},
+        |hands, id, event| match event {
+            Event::Input(Input::Connected { .. }) => {
+                // From here on nothing arrives, so nothing is acknowledged.
+                lose_every.set(1);
+                for urgent in [false, true] {
+                    for _ in 0..2 {
+                        let stream = hands.open(id, Dir::Uni);
+                        hands.push(
+                            id,
+                            Output::Write {
+                                stream,
+                                bytes: pattern(100_000),
+                                fin: true,
+                                urgent,
+                            },
+                        );
+                    }
+                }
+            }
+            Event::Answer(Output::Write { urgent, .. }, Answer::Wrote { taken: more, room }) => {
+                assert_eq!(room, Room::ConnectionFull);
+                taken.set(taken.get() + more);
+                assert_eq!(taken.get(), if urgent { 2 * MAX } else { MAX });
+                if urgent {
+                    hands.exit();
+                }
+            }
+            _ => {}
+        },
+    );
+    assert_eq!(taken.get(), 2 * MAX);
 }
