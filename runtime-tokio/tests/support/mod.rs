@@ -134,15 +134,13 @@ impl Proxy {
         let mut count = 0_u32;
         let mut waiting = Vec::new();
         loop {
-            let (size, from) = tokio::select! {
-                Ok(()) = self.held.changed() => {
-                    if !*self.held.borrow() {
-                        for (packet, to) in waiting.drain(..) {
-                            self.send(packet, to).await;
-                        }
-                    }
-                    continue;
+            if !*self.held.borrow_and_update() {
+                for (packet, to) in waiting.drain(..) {
+                    self.send(packet, to).await;
                 }
+            }
+            let (size, from) = tokio::select! {
+                Ok(()) = self.held.changed() => continue,
                 received = self.socket.recv_from(&mut packet) => received.unwrap(),
             };
             let packet = packet.get(..size).unwrap().to_vec();
@@ -157,13 +155,8 @@ impl Proxy {
             };
             count += 1;
             let lost = count.checked_rem(self.lose_every.get()) == Some(0);
-            let Some(to) = to.filter(|_| !lost) else {
-                continue;
-            };
-            if *self.held.borrow() {
+            if let Some(to) = to.filter(|_| !lost) {
                 waiting.push((packet, to));
-            } else {
-                self.send(packet, to).await;
             }
         }
     }
