@@ -4,6 +4,64 @@
 //! [`transport`](crate::transport), and neither knows of HTTP/3: streams lose and gain their prefixes here, codes and
 //! datagrams are translated, and control streams, settings, the CONNECT request and capsules stay inside.
 //!
+//! The loop around it, for one connection:
+//!
+//! ```
+//! use oxymoq_core::h3::{Translated, WebTransport};
+//! use oxymoq_core::time::Time;
+//! use oxymoq_core::transport::{Answer, Input, Output};
+//!
+//! /// The machine that speaks the application's protocol.
+//! trait Inner {
+//!     fn handle_input(&mut self, now: Time, input: Input);
+//!     fn poll_output(&mut self, now: Time) -> Option<Output>;
+//!     fn handle_answer(&mut self, now: Time, answer: Answer);
+//! }
+//!
+//! struct Connection<I> {
+//!     layer: WebTransport,
+//!     inner: I,
+//! }
+//!
+//! impl<I: Inner> Connection<I> {
+//!     fn handle_input(&mut self, now: Time, input: Input) {
+//!         self.layer.handle_input(now, input);
+//!         self.pass_on(now);
+//!     }
+//!
+//!     fn poll_output(&mut self, now: Time) -> Option<Output> {
+//!         loop {
+//!             if let Some(output) = self.layer.poll_output() {
+//!                 return Some(output);
+//!             }
+//!             match self.layer.translate(now, self.inner.poll_output(now)?) {
+//!                 Translated::Ask(output) => return Some(output),
+//!                 Translated::Answered(answer) => self.inner.handle_answer(now, answer),
+//!                 Translated::Done => {}
+//!             }
+//!         }
+//!     }
+//!
+//!     fn handle_answer(&mut self, now: Time, answer: Answer) {
+//!         if let Some(answer) = self.layer.handle_answer(now, answer) {
+//!             self.inner.handle_answer(now, answer);
+//!         }
+//!         self.pass_on(now);
+//!     }
+//!
+//!     fn handle_timeout(&mut self, now: Time) {
+//!         self.layer.handle_timeout(now);
+//!         self.pass_on(now);
+//!     }
+//!
+//!     fn pass_on(&mut self, now: Time) {
+//!         while let Some(input) = self.layer.poll_input() {
+//!             self.inner.handle_input(now, input);
+//!         }
+//!     }
+//! }
+//! ```
+//!
 //! It serves the drafts 02 to 15 and later of WebTransport over HTTP/3 at once (RFC 9114, RFC 9204, RFC 9220, RFC 9297
 //! below them), without a QPACK dynamic table, server push, flow control inside the session, or a second session.
 
