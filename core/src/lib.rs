@@ -6,6 +6,8 @@ pub mod code;
 pub mod draft;
 pub mod h3;
 pub mod ledger;
+pub mod peer;
+pub mod peers;
 pub mod runtime;
 pub mod schedule;
 pub mod session;

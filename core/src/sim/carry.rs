@@ -1,6 +1,8 @@
 //! The adapter's half of the contract: carries out one output of an application, and notices when the application breaks
 //! its own half.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::time::Time;
@@ -9,6 +11,10 @@ use crate::transport::{Answer, Closed, Dir, Output, Room, StreamId};
 use super::connection::{Connection, End, Flight, Frame, Phase, Refused, Side, length};
 use super::random::Random;
 use super::stream::{Ending, Progress, Receiving, Sending, Stream, WireId};
+
+/// How long an application may take to reset a stream that the peer stopped. Usually it does at once, but one that is about
+/// to close the connection need not.
+const RESET_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What an application did that [`transport`](crate::transport) does not allow.
 pub(super) type Violation = String;
@@ -69,15 +75,16 @@ impl Connection {
     }
 
     /// What the application still owes when it says that it is settled.
-    pub(super) fn unsettled(&self, side: Side) -> Option<Violation> {
+    pub(super) fn unsettled(&self, now: Time, side: Side) -> Option<Violation> {
         let end = self.end(side)?;
         if end.phase != Phase::Open {
             return None;
         }
-        let wire = end.stopped.first()?;
+        let late = |since: &Time| now.since(*since) > RESET_TIMEOUT;
+        let (wire, _) = end.stopped.iter().find(|(_, since)| late(since))?;
         let name = end.streams.get(wire)?.name;
         Some(format!(
-            "settled without having reset {name}, which the peer stopped"
+            "did not reset {name}, which the peer stopped long ago"
         ))
     }
 

@@ -146,8 +146,8 @@ pub(super) struct End {
     pub(super) streams: BTreeMap<WireId, Stream>,
     /// Streams to which a [`Input::Writable`] may be owed.
     pub(super) blocked: BTreeSet<WireId>,
-    /// Streams that the peer stopped and the application must reset.
-    pub(super) stopped: BTreeSet<WireId>,
+    /// Streams that the peer stopped and the application must reset, and since when.
+    pub(super) stopped: BTreeMap<WireId, Time>,
     /// Bytes that the peer's connection window still allows.
     pub(super) credit: usize,
     /// Bytes taken from the application that the peer did not acknowledge.
@@ -207,7 +207,7 @@ impl End {
             names: BTreeMap::new(),
             streams: BTreeMap::new(),
             blocked: BTreeSet::new(),
-            stopped: BTreeSet::new(),
+            stopped: BTreeMap::new(),
             credit: 0,
             unacked: 0,
             may_open: BTreeMap::new(),
@@ -411,7 +411,7 @@ impl Connection {
                     });
                 }
             }
-            Frame::Stop { stream, code } => stopped(end, stream, code, &mut inputs),
+            Frame::Stop { stream, code } => stopped(now, end, stream, code, &mut inputs),
             Frame::Acked { stream, bytes, fin } => acked(end, stream, bytes, fin, &mut inputs),
             Frame::Credit { stream, bytes } => {
                 end.credit = end.credit.saturating_add(bytes);
@@ -547,7 +547,7 @@ fn receive(
     unread
 }
 
-fn stopped(end: &mut End, wire: WireId, code: u64, inputs: &mut Vec<Input>) {
+fn stopped(now: Time, end: &mut End, wire: WireId, code: u64, inputs: &mut Vec<Input>) {
     let Some(stream) = end.streams.get_mut(&wire) else {
         return;
     };
@@ -560,7 +560,7 @@ fn stopped(end: &mut End, wire: WireId, code: u64, inputs: &mut Vec<Input>) {
         sending.blocked = None;
         // With the fin sent there is nothing left to give up, so the reset is left to the application.
         if sending.ending.is_none() {
-            end.stopped.insert(wire);
+            end.stopped.insert(wire, now);
         }
         inputs.push(Input::Stopped { stream: name, code });
     }

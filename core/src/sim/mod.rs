@@ -43,8 +43,12 @@
 )]
 
 mod carry;
+pub mod conformance;
 mod connection;
 mod link;
+pub mod node;
+mod pair;
+mod program;
 mod random;
 mod script;
 mod stream;
@@ -55,6 +59,8 @@ mod world;
 mod tests;
 
 pub use link::Link;
+pub use pair::{Pair, Recorder};
+pub use program::{Failure, Part, Program, Stage, Subgroup, subgroup_header};
 pub use random::Random;
 pub use script::{Received, Script};
 pub use trace::Trace;

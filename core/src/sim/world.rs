@@ -693,7 +693,7 @@ impl World {
             && let Some(violation) = self
                 .connections
                 .get(connection)
-                .and_then(|c| c.unsettled(side))
+                .and_then(|c| c.unsettled(now, side))
         {
             panic!("{name}: {id} {violation}\n{}", self.trace);
         }

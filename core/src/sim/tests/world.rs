@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::*;
 use crate::runtime::TransportSettings;
+use crate::sim::{Link, NodeId, Random, Received, Script, World};
 use crate::time::Time;
 use crate::transport::{
     Admission, Answer, Application, Closed, ConnectionId, Dir, Exit, Incoming, Input, Output, Room,
@@ -689,6 +689,10 @@ fn breach_of(client: Stubborn) -> String {
             let stream = StreamId::peer(0);
             script.push(C0, Output::Stop { stream, code: 1 });
         });
+        world.run_for(Duration::from_secs(3));
+        world.with(server, |script: &mut Script, _| {
+            script.push(C0, Output::Datagram(content(1, 1)));
+        });
         world.run_for(Duration::from_secs(1));
     })
 }
@@ -717,7 +721,7 @@ fn breaches_over_several_steps_panic() {
     let stubborn = with(vec![open(0), write(0, 9)]);
     let message = breach_of(stubborn);
     assert!(
-        message.contains("without having reset local stream 0"),
+        message.contains("did not reset local stream 0"),
         "{message}"
     );
     let message = breach_of(with(vec![open(0), write(0, 999), write(0, 999)]));

@@ -1,0 +1,235 @@
+//! The table of a program's peers: everything an [`Application`] does the same way for each connection.
+//!
+//! [`Application`]: crate::transport::Application
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use crate::code::SessionCode;
+use crate::peer::Peer;
+use crate::session::{Event, Session, Source};
+use crate::time::Time;
+use crate::transport::{Answer, ConnectionId, Input, Output, Target};
+
+/// Many peers, which of them need attention, and when.
+///
+/// A program built on it forwards the calls of [`Application`](crate::transport::Application) and, after each, handles
+/// what [`Peers::poll_event`] has for it.
+#[derive(Debug, Default)]
+pub struct Peers {
+    peers: BTreeMap<ConnectionId, Entry>,
+    next: u64,
+    dirty: VecDeque<ConnectionId>,
+    deadlines: BTreeSet<(Time, ConnectionId)>,
+    connects: VecDeque<(ConnectionId, Target)>,
+    events: VecDeque<(ConnectionId, Event)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    peer: Peer,
+    remote: Option<SocketAddr>,
+    is_dirty: bool,
+    deadline: Option<Time>,
+    deadline_for: &'static str,
+}
+
+impl Peers {
+    /// Takes in a peer that connected from `remote`.
+    pub fn accept(&mut self, peer: Peer, remote: SocketAddr) -> ConnectionId {
+        self.insert(peer, Some(remote))
+    }
+
+    /// Asks for a connection to `target`.
+    pub fn connect(&mut self, peer: Peer, target: Target) -> ConnectionId {
+        let connection = self.insert(peer, None);
+        self.connects.push_back((connection, target));
+        connection
+    }
+
+    /// How many peers there are, those that are being connected or closed included.
+    pub fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Whether there is no peer.
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// The connections of all peers, in the order in which they came.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.peers.keys().copied()
+    }
+
+    /// Where an accepted peer came from.
+    pub fn remote(&self, connection: ConnectionId) -> Option<SocketAddr> {
+        self.peers.get(&connection)?.remote
+    }
+
+    /// A peer, to look at.
+    pub fn peer(&self, connection: ConnectionId) -> Option<&Peer> {
+        Some(&self.peers.get(&connection)?.peer)
+    }
+
+    /// A peer's session, to do something with; its connection is polled afterwards.
+    pub fn session(&mut self, connection: ConnectionId) -> Option<&mut Session> {
+        self.mark_dirty(connection);
+        Some(self.peers.get_mut(&connection)?.peer.session())
+    }
+
+    /// A peer's session, to prepare what it is about to be polled for.
+    pub fn session_quietly(&mut self, connection: ConnectionId) -> Option<&mut Session> {
+        Some(self.peers.get_mut(&connection)?.peer.session())
+    }
+
+    /// Lets `connection` be polled.
+    pub fn mark_dirty(&mut self, connection: ConnectionId) {
+        if let Some(entry) = self.peers.get_mut(&connection)
+            && !entry.is_dirty
+        {
+            entry.is_dirty = true;
+            self.dirty.push_back(connection);
+        }
+    }
+
+    /// Closes the session of every peer.
+    pub fn close_all(&mut self, now: Time, code: SessionCode, reason: &str) {
+        let connections: Vec<ConnectionId> = self.connections().collect();
+        for connection in connections {
+            if let Some(session) = self.session(connection) {
+                session.close(now, code, reason);
+            }
+        }
+    }
+
+    /// See [`Application::handle_input`](crate::transport::Application::handle_input).
+    pub fn handle_input(&mut self, now: Time, connection: ConnectionId, input: Input) {
+        let is_over = matches!(input, Input::Closed(_));
+        let Some(entry) = self.peers.get_mut(&connection) else {
+            return;
+        };
+        entry.peer.handle_input(now, input);
+        self.mark_dirty(connection);
+        self.settle(connection);
+        if is_over && let Some(entry) = self.peers.remove(&connection) {
+            if let Some(deadline) = entry.deadline {
+                self.deadlines.remove(&(deadline, connection));
+            }
+        }
+    }
+
+    /// See [`Application::handle_answer`](crate::transport::Application::handle_answer).
+    pub fn handle_answer(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        answer: Answer,
+        source: &mut dyn Source,
+    ) {
+        if let Some(entry) = self.peers.get_mut(&connection) {
+            entry.peer.handle_answer(now, answer, source);
+            self.settle(connection);
+        }
+    }
+
+    /// See [`Application::handle_timeout`](crate::transport::Application::handle_timeout).
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(&(deadline, connection)) = self.deadlines.first()
+            && deadline <= now
+        {
+            self.deadlines.pop_first();
+            if let Some(entry) = self.peers.get_mut(&connection) {
+                entry.deadline = None;
+                entry.peer.handle_timeout(now);
+                self.mark_dirty(connection);
+                self.settle(connection);
+            }
+        }
+    }
+
+    /// See [`Application::poll_dirty`](crate::transport::Application::poll_dirty).
+    pub fn poll_dirty(&mut self) -> Option<ConnectionId> {
+        while let Some(connection) = self.dirty.pop_front() {
+            if let Some(entry) = self.peers.get_mut(&connection) {
+                entry.is_dirty = false;
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// See [`Application::poll_output`](crate::transport::Application::poll_output).
+    pub fn poll_output(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        source: &mut dyn Source,
+    ) -> Option<Output> {
+        let output = self
+            .peers
+            .get_mut(&connection)?
+            .peer
+            .poll_output(now, source);
+        self.settle(connection);
+        output
+    }
+
+    /// See [`Application::poll_connect`](crate::transport::Application::poll_connect).
+    pub fn poll_connect(&mut self) -> Option<(ConnectionId, Target)> {
+        self.connects.pop_front()
+    }
+
+    /// See [`Application::poll_timeout`](crate::transport::Application::poll_timeout).
+    pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        let &(deadline, connection) = self.deadlines.first()?;
+        let reason = self
+            .peers
+            .get(&connection)
+            .map_or("a peer that left", |entry| entry.deadline_for);
+        Some((deadline, reason))
+    }
+
+    /// The next thing that a peer's session has to tell. After [`Event::Closed`] the peer is of no use any more.
+    pub fn poll_event(&mut self) -> Option<(ConnectionId, Event)> {
+        self.events.pop_front()
+    }
+
+    fn insert(&mut self, peer: Peer, remote: Option<SocketAddr>) -> ConnectionId {
+        let connection = ConnectionId(self.next);
+        self.next += 1;
+        self.peers.insert(
+            connection,
+            Entry {
+                peer,
+                remote,
+                is_dirty: false,
+                deadline: None,
+                deadline_for: "",
+            },
+        );
+        connection
+    }
+
+    /// Collects what a peer has to tell, and when it wants to be called.
+    fn settle(&mut self, connection: ConnectionId) {
+        let Some(entry) = self.peers.get_mut(&connection) else {
+            return;
+        };
+        while let Some(event) = entry.peer.session().poll_event() {
+            self.events.push_back((connection, event));
+        }
+        let timeout = entry.peer.poll_timeout();
+        let deadline = timeout.map(|(deadline, _)| deadline);
+        if deadline != entry.deadline {
+            if let Some(old) = entry.deadline {
+                self.deadlines.remove(&(old, connection));
+            }
+            if let Some((deadline, reason)) = timeout {
+                self.deadlines.insert((deadline, connection));
+                entry.deadline_for = reason;
+            }
+            entry.deadline = deadline;
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The simulator itself, sessions over its bad paths, and networks.
+
+mod sessions;
+mod world;
