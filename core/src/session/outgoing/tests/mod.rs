@@ -1,3 +1,5 @@
+mod random;
+
 use super::*;
 use crate::session::source::Piece;
 use crate::wire::id::ObjectId;

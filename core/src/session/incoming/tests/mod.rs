@@ -1,3 +1,5 @@
+mod random;
+
 use std::time::Duration;
 
 use super::*;
