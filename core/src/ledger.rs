@@ -70,6 +70,18 @@ impl Ledger {
         }
     }
 
+    /// Charges bytes that are in memory of their own already, even beyond the limit.
+    pub fn hold(&self, bytes: Bytes) -> Bytes {
+        if bytes.is_empty() {
+            return bytes;
+        }
+        let charge = self.charge_always(bytes.len().saturating_add(CHUNK_OVERHEAD));
+        Bytes::from_owner(Held {
+            bytes,
+            _charge: charge,
+        })
+    }
+
     /// Copies bytes into a chunk of exactly their size; `None` if the limit would be passed.
     pub fn copy(&self, bytes: &[u8]) -> Option<Bytes> {
         if bytes.is_empty() {
@@ -114,6 +126,18 @@ struct Copied {
 }
 
 impl AsRef<[u8]> for Copied {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Bytes charged after they were made.
+struct Held {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

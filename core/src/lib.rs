@@ -4,6 +4,7 @@
 
 pub mod code;
 pub mod draft;
+pub mod fanout;
 pub mod h3;
 pub mod ledger;
 pub mod peer;

@@ -204,6 +204,8 @@ pub struct Profile {
     pub mandatory_properties: bool,
     /// Whether SUBGROUP_HEADER types with bit 0x40 are legal: the stream's first object is the subgroup's first.
     pub first_object_flag: bool,
+    /// Whether a subgroup whose stream was stopped may be sent again after an update from forward state 0 to 1.
+    pub reopens_stopped_subgroups: bool,
     /// How ids are written on a FETCH's stream.
     pub fetch_ids: FetchIds,
     /// Whether there are streams and datagrams of padding.
@@ -239,6 +241,7 @@ const D16: Profile = Profile {
     subgroup_delivery_timeout: false,
     mandatory_properties: false,
     first_object_flag: false,
+    reopens_stopped_subgroups: false,
     fetch_ids: FetchIds::Absolute,
     padding: false,
 };
@@ -272,6 +275,7 @@ const D18: Profile = Profile {
     subgroup_delivery_timeout: true,
     mandatory_properties: true,
     first_object_flag: true,
+    reopens_stopped_subgroups: true,
     fetch_ids: FetchIds::Delta,
     padding: true,
 };
