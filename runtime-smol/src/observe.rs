@@ -86,6 +86,21 @@ impl Observed {
         drift > self.told_rtt / 4 + RTT_NOISE || self.datagram_room() != self.told_datagram
     }
 
+    fn credit_rose(&mut self, stream: u64, credit: u64) {
+        if self.credit.len() < MAX_NEWS || self.credit.contains_key(&stream) {
+            let known = self.credit.entry(stream).or_default();
+            *known = credit.max(*known);
+            self.wake();
+        }
+    }
+
+    fn stop_asked(&mut self, stream: u64, code: u64) {
+        if self.stopped.len() < MAX_NEWS {
+            self.stopped.entry(stream).or_insert(code);
+            self.wake();
+        }
+    }
+
     fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
@@ -140,18 +155,9 @@ impl Subscriber for Observer {
         event: &FrameReceived<'_>,
     ) {
         if let Frame::MaxStreamData { id, value, .. } = event.frame {
-            let mut seen = lock(seen);
-            if seen.credit.len() < MAX_NEWS {
-                let credit = seen.credit.entry(id).or_default();
-                *credit = value.max(*credit);
-                seen.wake();
-            }
+            lock(seen).credit_rose(id, value);
         } else if let Frame::StopSending { id, error_code, .. } = event.frame {
-            let mut seen = lock(seen);
-            if seen.stopped.len() < MAX_NEWS {
-                seen.stopped.entry(id).or_insert(error_code);
-                seen.wake();
-            }
+            lock(seen).stop_asked(id, error_code);
         }
     }
 
@@ -202,5 +208,59 @@ fn standard(address: &SocketAddress<'_>) -> Option<SocketAddr> {
         Some(SocketAddr::new(IpAddr::from(*ip).to_canonical(), port))
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_of_streams_that_do_not_exist_are_bounded() {
+        let mut seen = Observed::default();
+        for stream in 0..100_000 {
+            seen.credit_rose(stream, 10);
+            seen.stop_asked(stream, 7);
+        }
+        assert_eq!(
+            (seen.credit.len(), seen.stopped.len()),
+            (MAX_NEWS, MAX_NEWS)
+        );
+        seen.credit_rose(5, 20);
+        assert_eq!(seen.credit.get(&5), Some(&20));
+    }
+
+    #[test]
+    fn credit_never_falls_and_the_first_code_stays() {
+        let mut seen = Observed::default();
+        seen.credit_rose(4, 20);
+        seen.credit_rose(4, 10);
+        seen.stop_asked(4, 1);
+        seen.stop_asked(4, 2);
+        assert_eq!(
+            (seen.credit.get(&4), seen.stopped.get(&4)),
+            (Some(&20), Some(&1))
+        );
+    }
+
+    #[test]
+    fn small_changes_of_the_round_trip_time_are_not_told() {
+        let mut seen = Observed::default();
+        seen.told_datagram = seen.datagram_room();
+        seen.told_rtt = Duration::from_millis(40);
+        seen.rtt = Duration::from_millis(51);
+        assert!(!seen.path_news());
+        seen.rtt = Duration::from_millis(53);
+        assert!(seen.path_news());
+    }
+
+    #[test]
+    fn datagram_room_is_what_the_smallest_packet_carries_until_more_is_known() {
+        let mut seen = Observed::default();
+        seen.connection_id = 16;
+        assert_eq!(seen.datagram_room(), 1200 - 16 - 24);
+        seen.packet = 1452;
+        assert_eq!(seen.datagram_room(), 1452 - 16 - 24);
+        assert!(seen.path_news());
     }
 }

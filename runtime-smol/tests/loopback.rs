@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use bytes::{Bytes, BytesMut};
-use oxymoq_core::runtime::ServerSettings;
+use oxymoq_core::runtime::{Congestion, ServerSettings};
 use oxymoq_core::transport::{
     Answer, Closed, ConnectionId, Dir, Exit, Input, Output, Room, StreamId,
 };
@@ -147,6 +147,40 @@ fn unidirectional_streams_cross_both_ways() {
                     assert_eq!(got_by_client, "there and back");
                     hands.exit();
                 }
+                _ => {}
+            }
+        },
+    );
+}
+
+#[test]
+fn bbr_and_a_system_without_segmentation_offload_carry_data_as_well() {
+    let (mut serving, mut calling) = (server_settings(), client_settings());
+    for transport in [&mut serving.transport, &mut calling.transport] {
+        transport.congestion = Congestion::Bbr;
+        transport.gso = false;
+    }
+    let mut writer = Writer::default();
+    let mut got = 0;
+    run_pair(
+        bind(serving),
+        move |hands, id, event| match reader(hands, id, &event) {
+            Some((_, Answer::Data(bytes))) => got += bytes.len(),
+            Some((_, Answer::Fin)) => {
+                assert_eq!(got, 200_000);
+                hands.close(id, 0);
+            }
+            _ => {}
+        },
+        bind(calling),
+        move |hands, id, event| {
+            writer.on(hands, id, &event);
+            match event {
+                Event::Input(Input::Connected { .. }) => {
+                    let stream = hands.open(id, Dir::Uni);
+                    hands.write(id, stream, pattern(200_000), true);
+                }
+                Event::Input(Input::Closed(_)) => hands.exit(),
                 _ => {}
             }
         },
