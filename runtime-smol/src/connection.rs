@@ -1,6 +1,6 @@
 //! One connection: carries out what the core wants on s2n-quic, and tells the core what happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -54,7 +54,6 @@ struct Sending {
     written: u64,
     /// How many bytes the peer takes, from the beginning of the stream.
     credit: u64,
-    unacked: u64,
     /// A write was cut short because the credit was used up.
     starved: bool,
     finished: bool,
@@ -70,19 +69,18 @@ struct Receiving {
     rest: Bytes,
 }
 
-/// How much is handed to s2n-quic and not yet acknowledged.
+/// How much is handed to s2n-quic and not yet delivered.
+///
+/// s2n-quic bounds each stream, but not the connection, and tells acknowledgements of whole streams only. So what is
+/// under way is counted as what was written without what was delivered, which is what left without what is in flight.
 #[derive(Debug, Default)]
 struct Budget {
-    /// The sum of all halves' `unacked`; never too small, as acknowledgements are looked up only when it matters.
-    unacked: u64,
-    /// Unfinished streams with `unacked` bytes.
-    touched: BTreeSet<StreamId>,
+    /// Bytes written to all streams, without those that will never leave because their stream was reset.
+    written: u64,
     /// Streams whose last write found no room, and whether it was urgent.
     waiting: BTreeMap<StreamId, bool>,
     /// The core was told to stop writing.
     full: bool,
-    /// Acknowledgements may have arrived since `unacked` was last looked up.
-    stale: bool,
     /// Whatever the congestion window would allow.
     max: u64,
 }
@@ -142,7 +140,6 @@ impl Connection {
             inputs.push(Input::Closed(why));
             return;
         }
-        self.budget.stale = true;
         self.over = self.accept(inputs);
         self.receive_datagrams(inputs);
         if self.over.is_some() {
@@ -199,12 +196,12 @@ impl Connection {
 
     fn add_sending(&mut self, id: StreamId, stream: SendStream, credit: u64) {
         self.numbers.insert(stream.id(), id);
+        lock(&self.seen).watch(stream.id());
         let sending = Sending {
             waker: self.ready.waker(Event::Writable(self.id, id)),
             stream,
             written: 0,
             credit,
-            unacked: 0,
             starved: false,
             finished: false,
             stopped: false,
@@ -249,7 +246,7 @@ impl Connection {
             {
                 // s2n-quic has reset the stream by itself; nothing of it will be acknowledged.
                 half.stopped = true;
-                self.budget.forget(stream, half);
+                self.budget.forget(&self.seen, half);
                 inputs.push(Input::Stopped { stream, code });
             }
         }
@@ -356,11 +353,7 @@ impl Connection {
         }
         let len = bytes.len();
         let credit = size(half.credit.saturating_sub(half.written));
-        let mut room = self.room(urgent);
-        if room < len.min(credit) && self.budget.stale {
-            self.recount();
-            room = self.room(urgent);
-        }
+        let room = self.room(urgent);
         let Some(half) = self.sending.get_mut(&stream) else {
             return Answer::Gone;
         };
@@ -374,12 +367,12 @@ impl Connection {
                 Poll::Pending => taken = 0,
                 Poll::Ready(Err(_reset)) => return Answer::Gone,
             }
-            self.budget.wrote(stream, half, taken);
+            half.written = half.written.saturating_add(wide(taken));
+            self.budget.written = self.budget.written.saturating_add(wide(taken));
         }
         let room = if taken == len {
             if fin {
                 Self::finish(half);
-                self.budget.touched.remove(&stream);
             }
             Room::More
         } else if taken == room {
@@ -405,49 +398,22 @@ impl Connection {
 
     /// Bytes that may be written now.
     fn room(&self, urgent: bool) -> usize {
-        let window = lock(&self.seen).congestion_window;
-        let normal = (window.saturating_mul(3) / 2).clamp(MIN_BUDGET, self.budget.max);
+        let seen = lock(&self.seen);
+        let window = seen.congestion_window.saturating_mul(3) / 2;
+        let normal = window.clamp(MIN_BUDGET, self.budget.max);
         let budget = if urgent {
             normal.saturating_mul(2)
         } else {
             normal
         };
-        size(budget.saturating_sub(self.budget.unacked))
-    }
-
-    /// Looks up how much is un-acknowledged of each stream.
-    fn recount(&mut self) {
-        self.budget.stale = false;
-        let capacity = send_buffer(self.budget.max);
-        for stream in std::mem::take(&mut self.budget.touched) {
-            let Some(half) = self.sending.get_mut(&stream) else {
-                continue;
-            };
-            let mut cx = Context::from_waker(&half.waker);
-            let unacked = match half.stream.poll_send_ready(&mut cx) {
-                Poll::Ready(Ok(free)) => u64::from(capacity).saturating_sub(wide(free)),
-                Poll::Pending => half.unacked,
-                Poll::Ready(Err(_reset)) => 0,
-            };
-            self.budget.unacked = self
-                .budget
-                .unacked
-                .saturating_sub(half.unacked)
-                .saturating_add(unacked);
-            half.unacked = unacked;
-            if unacked > 0 {
-                self.budget.touched.insert(stream);
-            }
-        }
+        let under_way = self.budget.written.saturating_sub(seen.delivered);
+        size(budget.saturating_sub(under_way))
     }
 
     /// Tells the core of room that it was refused before.
     fn offer_room(&mut self, inputs: &mut Vec<Input>) {
         if !self.budget.full {
             return;
-        }
-        if self.budget.stale {
-            self.recount();
         }
         let [normal, urgent] = [false, true].map(|urgent| wide(self.room(urgent)) >= WORTHWHILE);
         let sending = &self.sending;
@@ -528,8 +494,8 @@ impl Connection {
     }
 
     fn remove_sending(&mut self, stream: StreamId) {
-        if let Some(mut half) = self.sending.remove(&stream) {
-            self.budget.forget(stream, &mut half);
+        if let Some(half) = self.sending.remove(&stream) {
+            self.budget.forget(&self.seen, &half);
             self.numbers.remove(&half.stream.id());
         }
     }
@@ -555,19 +521,12 @@ impl Connection {
 }
 
 impl Budget {
-    fn wrote(&mut self, stream: StreamId, half: &mut Sending, taken: usize) {
-        let taken = wide(taken);
-        half.written = half.written.saturating_add(taken);
-        half.unacked = half.unacked.saturating_add(taken);
-        self.unacked = self.unacked.saturating_add(taken);
-        self.touched.insert(stream);
-    }
-
-    /// Nothing of this stream counts any more.
-    fn forget(&mut self, stream: StreamId, half: &mut Sending) {
-        self.unacked = self.unacked.saturating_sub(half.unacked);
-        half.unacked = 0;
-        self.touched.remove(&stream);
+    /// What has not left of this stream never will, unless it ended and all of it has.
+    fn forget(&mut self, seen: &Shared, half: &Sending) {
+        if let Some(left) = lock(seen).forget(half.stream.id()) {
+            let dropped = half.written.saturating_sub(left);
+            self.written = self.written.saturating_sub(dropped);
+        }
     }
 }
 

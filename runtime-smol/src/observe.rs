@@ -1,4 +1,4 @@
-//! What s2n-quic's streams do not tell but its events do: the congestion window, the path, and the peer's credit per stream.
+//! What s2n-quic's streams do not tell but its events do: what is under way, the path, and the peer's credit per stream.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,8 +7,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use s2n_quic::provider::event::events::{
-    ConnectionClosed, ConnectionStarted, Frame, FrameReceived, MtuUpdated, Path, RecoveryMetrics,
-    SocketAddress, TransportParametersReceived,
+    ConnectionClosed, ConnectionStarted, Frame, FrameReceived, FrameSent, MtuUpdated, Path,
+    RecoveryMetrics, SocketAddress, TransportParametersReceived,
 };
 use s2n_quic::provider::event::{ConnectionInfo, ConnectionMeta, Subscriber};
 
@@ -36,6 +36,13 @@ pub(crate) type Shared = Arc<Mutex<Observed>>;
 pub(crate) struct Observed {
     /// Bytes that may be in flight.
     pub(crate) congestion_window: u64,
+    /// Bytes of streams that left at least once, up to when the peer last acknowledged something, without those that were
+    /// in flight then: in all, what has arrived.
+    pub(crate) delivered: u64,
+    /// Bytes of streams that left at least once.
+    sent: u64,
+    /// How much of each stream left at least once, by s2n-quic's stream id; only streams of [`Observed::watch`].
+    streams: BTreeMap<u64, u64>,
     /// Smoothed round-trip time; zero: not measured yet.
     pub(crate) rtt: Duration,
     /// Largest QUIC packet of the path, in bytes.
@@ -84,6 +91,25 @@ impl Observed {
     pub(crate) fn path_news(&self) -> bool {
         let drift = self.rtt.abs_diff(self.told_rtt);
         drift > self.told_rtt / 4 + RTT_NOISE || self.datagram_room() != self.told_datagram
+    }
+
+    /// Counts what leaves of a stream from now on.
+    pub(crate) fn watch(&mut self, stream: u64) {
+        self.streams.insert(stream, 0);
+    }
+
+    /// Stops counting; set is how much of the stream has left, the first time.
+    pub(crate) fn forget(&mut self, stream: u64) -> Option<u64> {
+        self.streams.remove(&stream)
+    }
+
+    fn left(&mut self, stream: u64, end: u64) {
+        if let Some(known) = self.streams.get_mut(&stream)
+            && end > *known
+        {
+            self.sent = self.sent.saturating_add(end.saturating_sub(*known));
+            *known = end;
+        }
     }
 
     fn credit_rose(&mut self, stream: u64, credit: u64) {
@@ -161,6 +187,15 @@ impl Subscriber for Observer {
         }
     }
 
+    fn on_frame_sent(&mut self, seen: &mut Shared, _meta: &ConnectionMeta, event: &FrameSent) {
+        if let Frame::Stream {
+            id, offset, len, ..
+        } = event.frame
+        {
+            lock(seen).left(id, offset.saturating_add(len.into()));
+        }
+    }
+
     fn on_recovery_metrics(
         &mut self,
         seen: &mut Shared,
@@ -172,6 +207,7 @@ impl Subscriber for Observer {
         }
         let mut seen = lock(seen);
         seen.congestion_window = event.congestion_window.into();
+        seen.delivered = seen.sent.saturating_sub(event.bytes_in_flight.into());
         seen.rtt = event.smoothed_rtt;
         seen.set_path(&event.path);
         if seen.wants_room || seen.path_news() {
@@ -241,6 +277,18 @@ mod tests {
             (seen.credit.get(&4), seen.stopped.get(&4)),
             (Some(&20), Some(&1))
         );
+    }
+
+    #[test]
+    fn bytes_that_leave_again_count_once_and_only_of_watched_streams() {
+        let mut seen = Observed::default();
+        seen.watch(0);
+        seen.left(0, 1000);
+        seen.left(0, 500);
+        seen.left(0, 1500);
+        seen.left(4, 9000);
+        assert_eq!(seen.sent, 1500);
+        assert_eq!((seen.forget(0), seen.forget(0)), (Some(1500), None));
     }
 
     #[test]
