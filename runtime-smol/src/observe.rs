@@ -304,8 +304,10 @@ mod tests {
 
     #[test]
     fn datagram_room_is_what_the_smallest_packet_carries_until_more_is_known() {
-        let mut seen = Observed::default();
-        seen.connection_id = 16;
+        let mut seen = Observed {
+            connection_id: 16,
+            ..Observed::default()
+        };
         assert_eq!(seen.datagram_room(), 1200 - 16 - 24);
         seen.packet = 1452;
         assert_eq!(seen.datagram_room(), 1452 - 16 - 24);
