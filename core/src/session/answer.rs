@@ -68,6 +68,8 @@ impl Session {
                 return Err(Misuse::WrongState("the answer does not fit the request"));
             }
         }
+        // Updates that were refused at once waited for this.
+        self.flush_update_answers(id);
         self.settle(Ok(()));
         Ok(())
     }
@@ -92,7 +94,7 @@ impl Session {
         self.requests.use_alias(alias, &track);
         let mut waiting = Vec::new();
         if let Some(open) = self.requests.find_mut(id) {
-            open.stage = Stage::Established;
+            open.establish();
             open.offer = offer;
             if let Some(subscription) = open.subscription_mut() {
                 subscription.alias = Some(alias);
@@ -154,7 +156,7 @@ impl Session {
 
     fn establish(&mut self, id: RequestId) {
         if let Some(open) = self.requests.find_mut(id) {
-            open.stage = Stage::Established;
+            open.establish();
         }
     }
 

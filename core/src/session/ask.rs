@@ -36,12 +36,17 @@ impl Session {
         let parameters = request.parameters_mut();
         params::fit(self.profile, parameters);
         let tokens = std::mem::take(&mut parameters.authorization_tokens);
-        // Whether the draft can say it is found out before the tokens take effect.
-        self.encode(&self.request_message(&request), Channel::Request)?;
         let carrier = self.token_carrier();
+        let book = self.token_book.clone();
         request.parameters_mut().authorization_tokens =
             self.token_book.send(&tokens, id, id, carrier)?;
-        let bytes = self.encode(&self.request_message(&request), Channel::Request)?;
+        let bytes = match self.encode(&self.request_message(&request), Channel::Request) {
+            Ok(bytes) => bytes,
+            Err(misuse) => {
+                self.token_book = book;
+                return Err(misuse);
+            }
+        };
 
         let mut open = Open::new(&request, Side::Us, None);
         self.note_range(&request, &mut open);

@@ -126,14 +126,14 @@ pub(super) enum Place {
 
 /// The tokens that we registered with the peer. What the peer cannot hold is sent by value each time, so that callers
 /// need not know the peer's limit.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct TokenBook {
     limit: u64,
     used: u64,
     tokens: BTreeMap<u64, Registered>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Registered {
     kind: u64,
     value: Bytes,

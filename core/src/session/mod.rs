@@ -233,6 +233,11 @@ impl Session {
             Heard::Bytes(stream, bytes) => self.receive_bytes(stream, &bytes),
             Heard::Fin(stream) => self.receive_fin(stream),
             Heard::Reset(stream, code) => self.receive_reset(stream, code),
+            Heard::Gone(stream) => {
+                self.stream_gone(stream);
+                Ok(())
+            }
+            Heard::Stopped(stream, code) => self.heed_stop(stream, code),
         };
         self.settle(result);
     }

@@ -123,6 +123,8 @@ pub(super) struct Open {
     pub(super) peer_updates: VecDeque<PeerUpdate>,
     pub(super) goaway_sent: bool,
     pub(super) goaway_received: bool,
+    /// Our request was answered, or we answered the peer's.
+    pub(super) answered: bool,
     /// The application knows of it.
     pub(super) told: bool,
 }
@@ -145,6 +147,7 @@ impl Open {
             peer_updates: VecDeque::new(),
             goaway_sent: false,
             goaway_received: false,
+            answered: false,
             told: side == Side::Us,
         }
     }
@@ -222,6 +225,14 @@ impl Open {
             if parameters.filter.is_some() {
                 subscription.filter = parameters.filter;
             }
+        }
+    }
+
+    /// It was granted. If we are about to end it anyway, it stays so.
+    pub(super) fn establish(&mut self) {
+        self.answered = true;
+        if self.stage == Stage::Pending {
+            self.stage = Stage::Established;
         }
     }
 

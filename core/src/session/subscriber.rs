@@ -28,7 +28,7 @@ impl Session {
         if open.side != Side::Us || open.kind != kind {
             return Err(UNFIT);
         }
-        if open.stage != Stage::Pending {
+        if open.answered {
             return Err(ANSWERED);
         }
         Ok(())
@@ -56,7 +56,7 @@ impl Session {
         }
         self.check_peer_alias(ok.track_alias, &track)?;
         if let Some(open) = self.requests.find_mut(id) {
-            open.stage = Stage::Established;
+            open.establish();
             if let Some(subscription) = open.subscription_mut() {
                 subscription.alias = Some(ok.track_alias);
                 subscription.joining = ok.parameters.largest_object;
@@ -122,7 +122,7 @@ impl Session {
                 "V84: FETCH_OK ends before the range starts",
             ));
         }
-        open.stage = Stage::Established;
+        open.establish();
         self.token_book.answered(id);
         if self.has_unknown_mandatory(&ok.properties) {
             self.refuse_track(id);
@@ -146,8 +146,7 @@ impl Session {
         let Some(open) = self.requests.find(id) else {
             return Ok(());
         };
-        let answers_request =
-            named.is_none() && open.side == Side::Us && open.stage == Stage::Pending;
+        let answers_request = named.is_none() && open.side == Side::Us && !open.answered;
         if !answers_request {
             if ok.publish_ok {
                 return Err(UNFIT);
@@ -189,7 +188,7 @@ impl Session {
             .check_scope(self.profile, params::ok_scope(kind))?;
         self.token_book.answered(id);
         if let Some(open) = self.requests.find_mut(id) {
-            open.stage = Stage::Established;
+            open.establish();
             open.apply(&ok.parameters);
         }
         self.serve(id);
@@ -215,7 +214,7 @@ impl Session {
             return Ok(());
         };
         let (kind, side) = (open.kind, open.side);
-        let answers_request = named.is_none() && side == Side::Us && open.stage == Stage::Pending;
+        let answers_request = named.is_none() && side == Side::Us && !open.answered;
         if let Some(redirect) = &error.redirect {
             if self.settings.role == Role::Server && !redirect.uri.is_empty() {
                 return Err(Close::violation(

@@ -47,6 +47,8 @@ struct Lane {
     queue: VecDeque<Bytes>,
     fin: bool,
     receiving: bool,
+    /// The peer does not want to hear more; heeded once everything that it said before was read.
+    stopped: Option<u64>,
     /// The first bytes of a stream of which is not known what it is for.
     held: BytesMut,
 }
@@ -61,6 +63,7 @@ impl Lane {
             queue: VecDeque::new(),
             fin: false,
             receiving,
+            stopped: None,
         }
     }
 
@@ -90,8 +93,12 @@ pub(super) enum Heard {
     Bytes(StreamId, Bytes),
     /// The peer ended its direction.
     Fin(StreamId),
-    /// The peer abandoned its direction; the code is absent if the stream is simply gone.
-    Reset(StreamId, Option<u64>),
+    /// The peer abandoned its direction.
+    Reset(StreamId, u64),
+    /// The stream does not exist any more.
+    Gone(StreamId),
+    /// Everything was read, and the peer wants to hear no more.
+    Stopped(StreamId, u64),
 }
 
 /// All streams of messages of a session.
@@ -219,6 +226,20 @@ impl Topology {
         self.lanes
             .get(&stream)
             .is_none_or(|lane| lane.framer.is_empty() && lane.held.is_empty())
+    }
+
+    /// The peer wants to hear no more. Whether that can be heeded at once: otherwise, since what it said before may still
+    /// be unread, [`Heard::Stopped`] or the end of the stream follows.
+    pub(super) fn stop_after_reading(&mut self, stream: StreamId, code: u64) -> bool {
+        let Some(lane) = self.lanes.get_mut(&stream) else {
+            return false;
+        };
+        if !lane.receiving {
+            return true;
+        }
+        lane.stopped = Some(code);
+        self.read(stream);
+        false
     }
 
     /// Stops reading a stream until [`Topology::read`].
@@ -407,10 +428,12 @@ impl Topology {
                     Heard::Bytes(stream, bytes)
                 }
                 Answer::Fin => Heard::Fin(stream),
-                Answer::Reset(code) => Heard::Reset(stream, Some(code)),
-                Answer::Gone => Heard::Reset(stream, None),
+                Answer::Reset(code) => Heard::Reset(stream, code),
+                Answer::Gone => Heard::Gone(stream),
                 Answer::Done | Answer::Blocked | Answer::Wrote { .. } | Answer::TooLarge => {
-                    Heard::Nothing
+                    let lane = self.lanes.get_mut(&stream);
+                    let stopped = lane.and_then(|lane| lane.stopped.take());
+                    stopped.map_or(Heard::Nothing, |code| Heard::Stopped(stream, code))
                 }
             },
         }

@@ -71,10 +71,14 @@ impl Session {
             parameters,
         };
         let tokens = std::mem::take(&mut message.parameters.authorization_tokens);
-        self.encode_for(id, &Message::RequestUpdate(message.clone()))?;
         let carrier = self.token_carrier();
+        let book = self.token_book.clone();
         message.parameters.authorization_tokens =
             self.token_book.send(&tokens, id, update, carrier)?;
+        if let Err(misuse) = self.encode_for(id, &Message::RequestUpdate(message.clone())) {
+            self.token_book = book;
+            return Err(misuse);
+        }
         let own = OwnUpdate {
             id: update,
             forward: message.parameters.forward,
@@ -106,11 +110,8 @@ impl Session {
     ) -> Result<(), Misuse> {
         self.at(now);
         self.check_open()?;
-        let is_pending = {
-            let open = self.requests.find(id).ok_or(Misuse::UnknownRequest)?;
-            open.stage == Stage::Pending && open.side == Side::Peer
-        };
-        if is_pending {
+        let open = self.requests.find(id).ok_or(Misuse::UnknownRequest)?;
+        if open.side == Side::Peer && !open.answered {
             return Err(Misuse::WrongState(
                 "the request itself is to be answered first",
             ));
@@ -145,8 +146,10 @@ impl Session {
     }
 
     /// Sends the answers that no earlier unanswered update holds back.
-    fn flush_update_answers(&mut self, id: RequestId) {
+    pub(super) fn flush_update_answers(&mut self, id: RequestId) {
         while let Some(open) = self.requests.find_mut(id)
+            // On a shared stream of answers the one to the request itself comes first.
+            && (open.side == Side::Us || open.answered)
             && open
                 .peer_updates
                 .front()
@@ -195,6 +198,9 @@ impl Session {
         let Some(open) = self.requests.find(id) else {
             return;
         };
+        if matches!(open.stage, Stage::Ending(..) | Stage::Late) {
+            return;
+        }
         match (open.kind, open.publisher()) {
             (Kind::Subscribe | Kind::Publish, Some(Side::Us)) => {
                 self.end_publishing(id, ResetCode::Cancelled, DoneCode::UpdateFailed, "");
@@ -339,7 +345,7 @@ impl Session {
         let is_pending = self
             .requests
             .find(id)
-            .is_some_and(|open| open.stage == Stage::Pending && open.side == Side::Peer);
+            .is_some_and(|open| !open.answered && open.side == Side::Peer);
         if is_pending {
             self.refuse(id, refusal);
             self.events.push_back(Event::Cancelled { id, code: None });

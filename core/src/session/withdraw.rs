@@ -202,11 +202,7 @@ impl Session {
     }
 
     /// The peer abandoned its direction of a stream of messages.
-    pub(super) fn receive_reset(
-        &mut self,
-        stream: StreamId,
-        code: Option<u64>,
-    ) -> Result<(), Close> {
+    pub(super) fn receive_reset(&mut self, stream: StreamId, code: u64) -> Result<(), Close> {
         let Some(purpose) = self.topology.purpose(stream) else {
             return Ok(());
         };
@@ -216,25 +212,46 @@ impl Session {
             Use::Over => self.lane_ended(stream),
             Use::Request(id) => {
                 self.topology.ended_receiving(stream);
-                let code = code.map(|code| ResetCode::from_wire(self.profile.draft, code));
-                self.cancelled(id, code, Ending::Abandon(ResetCode::Cancelled));
+                let code = ResetCode::from_wire(self.profile.draft, code);
+                self.cancelled(id, Some(code), Ending::Abandon(ResetCode::Cancelled));
             }
         }
         Ok(())
     }
 
-    /// The peer does not want to hear more on a stream of messages.
+    /// A stream of messages does not exist any more; if the whole connection does not, an input tells.
+    pub(super) fn stream_gone(&mut self, stream: StreamId) {
+        let purpose = self.topology.purpose(stream);
+        self.topology.ended_receiving(stream);
+        if let Some(Use::Request(id)) = purpose {
+            self.cancelled(id, None, Ending::Gone);
+        }
+    }
+
+    /// The peer does not want to hear more on a stream of messages. What it said before that is read first: an answer
+    /// and its end often come together with this.
     pub(super) fn receive_stop(&mut self, stream: StreamId, code: u64) -> Result<(), Close> {
-        let Some(purpose) = self.topology.purpose(stream) else {
-            return Ok(());
-        };
-        match purpose {
-            Use::Control => return Err(CONTROL_CLOSED),
-            Use::Silent | Use::Over => {
+        match self.topology.purpose(stream) {
+            None => Ok(()),
+            Some(Use::Control) => Err(CONTROL_CLOSED),
+            Some(Use::Silent | Use::Request(_) | Use::Over) => {
+                if self.topology.stop_after_reading(stream, code) {
+                    return self.heed_stop(stream, code);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn heed_stop(&mut self, stream: StreamId, code: u64) -> Result<(), Close> {
+        match self.topology.purpose(stream) {
+            None => {}
+            Some(Use::Control) => return Err(CONTROL_CLOSED),
+            Some(Use::Silent | Use::Over) => {
                 let code = self.reset_number(ResetCode::Cancelled);
                 self.topology.abandon_sending(stream, code);
             }
-            Use::Request(id) => {
+            Some(Use::Request(id)) => {
                 let code = ResetCode::from_wire(self.profile.draft, code);
                 self.cancelled(id, Some(code), Ending::Abandon(ResetCode::Cancelled));
             }

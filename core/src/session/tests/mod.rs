@@ -1,4 +1,13 @@
-//! Sessions against a scripted peer, and two sessions back to back.
+//! Sessions against a scripted peer, and two sessions back to back. Tests are named by the rule that they show.
 
+mod credit;
+mod endings;
+mod goaway;
+mod names;
 mod pair;
+mod requests;
+mod script;
+mod setup;
 mod support;
+mod tokens;
+mod updates;

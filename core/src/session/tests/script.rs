@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
-use super::support::{Store, settings};
-use crate::code::SessionCode;
+use super::support::{Store, at, fetch_ok, settings, subscribe_ok};
+use crate::code::{RequestCode, SessionCode};
 use crate::draft::{Draft, Profile};
-use crate::session::{Event, Role, Session, Settings};
+use crate::session::{Event, Request, Role, Session, Settings};
 use crate::time::Time;
 use crate::transport::{Answer, Dir, Input, Output, Room, StreamId};
 use crate::wire::frame::Framer;
-use crate::wire::message::{Channel, Message, Origin};
+use crate::wire::id::RequestId;
+use crate::wire::message::{Channel, FetchOk, Message, Origin, RequestOk, SubscribeOk};
 
 /// What arrived on one stream from a session and was not looked at yet.
 #[derive(Debug)]
@@ -85,6 +86,9 @@ impl Scripted {
             "{:?}",
             this.close
         );
+        if let Some(control) = this.control {
+            while this.message(control).is_some() {}
+        }
         this
     }
 
@@ -104,6 +108,85 @@ impl Scripted {
         };
         self.control = Some(control);
         control
+    }
+
+    /// The `n`th request id of the peer's.
+    pub(super) const fn theirs(&self, n: u64) -> u64 {
+        match self.role {
+            Role::Client => 2 * n + 1,
+            Role::Server => 2 * n,
+        }
+    }
+
+    /// A request of the session's, and the stream on which the peer answers it.
+    pub(super) fn request(&mut self, request: Request) -> (RequestId, StreamId) {
+        let id = self.session.request(self.now, request).unwrap();
+        self.pump();
+        let stream = self.stream();
+        while self.message(stream).is_some() {}
+        (id, stream)
+    }
+
+    /// A request of the session's that the peer has accepted.
+    pub(super) fn accepted(&mut self, request: Request) -> (RequestId, StreamId) {
+        let (id, stream) = self.request(request.clone());
+        let answer = match request {
+            Request::Subscribe(_) => Message::SubscribeOk(SubscribeOk {
+                request_id: Some(id),
+                ..subscribe_ok(1000 + id.0, Some(at(10, 4)))
+            }),
+            Request::Fetch(_) => Message::FetchOk(FetchOk {
+                request_id: Some(id),
+                ..fetch_ok(at(u64::from(u32::MAX), 0))
+            }),
+            Request::Publish(_) => Message::RequestOk(RequestOk {
+                request_id: Some(id),
+                publish_ok: true,
+                ..RequestOk::default()
+            }),
+            Request::TrackStatus(_)
+            | Request::PublishNamespace(_)
+            | Request::SubscribeNamespace(_)
+            | Request::SubscribeTracks(_) => Message::RequestOk(RequestOk {
+                request_id: Some(id),
+                ..RequestOk::default()
+            }),
+        };
+        self.say_on(stream, &answer);
+        assert!(
+            matches!(self.event(), Some(Event::Response { .. })),
+            "{:?}",
+            self.session.failure()
+        );
+        (id, stream)
+    }
+
+    /// A request of the peer's that the application hears of.
+    pub(super) fn asked(&mut self, message: &Message) -> (RequestId, StreamId) {
+        let stream = self.ask(message);
+        let Some(Event::Request { id, .. }) = self.event() else {
+            panic!(
+                "the application was not asked: {:?}",
+                self.session.failure()
+            );
+        };
+        (id, stream)
+    }
+
+    /// The next message about a request of the peer's.
+    #[track_caller]
+    pub(super) fn assert_refused(&mut self, stream: StreamId, code: RequestCode) {
+        let Some(Message::RequestError(error)) = self.message(stream) else {
+            panic!("not refused: {:?}", self.session.failure());
+        };
+        // Some codes have a substitute in older drafts.
+        assert_eq!(error.code.to_wire(self.draft), code.to_wire(self.draft));
+        self.assert_alive();
+        assert_eq!(self.events.pop_front(), None);
+    }
+
+    pub(super) fn control(&self) -> StreamId {
+        self.control.expect("a control stream")
     }
 
     pub(super) fn profile(&self) -> &'static Profile {
@@ -130,6 +213,12 @@ impl Scripted {
     /// The peer sends bytes on a stream.
     pub(super) fn send(&mut self, stream: StreamId, bytes: &[u8]) {
         self.answer_read(stream, Answer::Data(Bytes::copy_from_slice(bytes)));
+    }
+
+    /// Bytes that wait in the transport until the session reads.
+    pub(super) fn hold(&mut self, stream: StreamId, bytes: &[u8]) {
+        let answer = Answer::Data(Bytes::copy_from_slice(bytes));
+        self.to_read.entry(stream).or_default().push_back(answer);
     }
 
     pub(super) fn send_fin(&mut self, stream: StreamId) {
@@ -232,6 +321,11 @@ impl Scripted {
         }
     }
 
+    #[track_caller]
+    fn opened(&mut self, stream: StreamId) -> &mut Heard {
+        self.heard.get_mut(&stream).expect("an open stream")
+    }
+
     fn carry_out(&mut self, output: Output) -> Option<Answer> {
         match output {
             Output::Open { stream, dir } => {
@@ -250,7 +344,7 @@ impl Scripted {
                         room: Room::StreamFull,
                     });
                 }
-                let heard = self.heard.get_mut(&stream).expect("an open stream");
+                let heard = self.opened(stream);
                 assert!(!heard.fin && heard.reset.is_none(), "write after the end");
                 heard.bytes.extend_from_slice(&bytes);
                 heard.fin = fin;
@@ -265,11 +359,11 @@ impl Scripted {
             }
             Output::Datagram(_) => Some(Answer::Done),
             Output::Reset { stream, code } => {
-                self.heard.get_mut(&stream).expect("an open stream").reset = Some(code);
+                self.opened(stream).reset = Some(code);
                 None
             }
             Output::Stop { stream, code } => {
-                self.heard.get_mut(&stream).expect("an open stream").stop = Some(code);
+                self.opened(stream).stop = Some(code);
                 None
             }
             Output::Priority { .. } | Output::AllowStreams { .. } => None,

@@ -1,0 +1,182 @@
+//! § GOAWAY, § Migration.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::script::Scripted;
+use super::support::{DRAFTS, status, subscribe};
+use crate::code::{RequestCode, ResetCode, SessionCode};
+use crate::draft::Draft;
+use crate::session::{Event, Misuse, Request, Role};
+use crate::transport::StreamId;
+use crate::wire::id::{Millis, RequestId};
+use crate::wire::message::{GoAway, Message};
+
+fn told(draft: Draft, id: u64) -> Message {
+    Message::GoAway(GoAway {
+        request_id: (draft == Draft::D18).then_some(RequestId(id)),
+        ..GoAway::default()
+    })
+}
+
+fn within(millis: u64) -> GoAway {
+    GoAway {
+        timeout: Millis(millis),
+        ..GoAway::default()
+    }
+}
+
+/// Where the session says control messages.
+fn our_control(peer: &Scripted) -> StreamId {
+    match peer.draft {
+        Draft::D18 => StreamId::local(0),
+        Draft::D16 => peer.control(),
+    }
+}
+
+#[test]
+fn b163_no_new_requests_after_a_goaway_of_the_peer() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Client);
+        peer.say(&told(draft, 0));
+        assert!(matches!(peer.event(), Some(Event::GoAway { id: None, .. })));
+        let late = peer
+            .session
+            .request(peer.now, Request::Subscribe(subscribe(0, "v")));
+        assert_eq!(late, Err(Misuse::GoingAway));
+    }
+}
+
+#[test]
+fn v52_second_goaway_closes_b165() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Client);
+        peer.say(&told(draft, 0));
+        peer.say(&told(draft, 0));
+        peer.assert_closed(SessionCode::ProtocolViolation, "V52");
+    }
+}
+
+#[test]
+fn v52_goaways_for_several_requests_and_the_session_are_fine_but_not_twice_for_one_in_18() {
+    let mut peer = Scripted::new(Draft::D18, Role::Client);
+    let (first, stream) = peer.accepted(Request::Subscribe(subscribe(0, "v")));
+    let (second, other) = peer.accepted(Request::Subscribe(subscribe(0, "w")));
+    for (id, stream) in [(first, stream), (second, other)] {
+        peer.say_on(stream, &Message::GoAway(GoAway::default()));
+        assert!(matches!(peer.event(), Some(Event::GoAway { id: of, .. }) if of == Some(id)));
+    }
+    peer.say(&told(Draft::D18, 0));
+    peer.assert_alive();
+    peer.say_on(stream, &Message::GoAway(GoAway::default()));
+    peer.assert_closed(SessionCode::ProtocolViolation, "V52");
+}
+
+#[test]
+fn v54_goaway_of_a_client_with_a_uri_closes_b169() {
+    for (draft, bytes) in [
+        (Draft::D18, &[0x10, 0, 4, 1, b'x', 0, 1][..]),
+        (Draft::D16, &[0x10, 0, 2, 1, b'x'][..]),
+    ] {
+        let mut peer = Scripted::new(draft, Role::Server);
+        let control = peer.control();
+        peer.send(control, bytes);
+        peer.assert_closed(SessionCode::ProtocolViolation, "V54");
+        let mut peer = Scripted::new(draft, Role::Server);
+        let uri = GoAway {
+            uri: Bytes::from_static(b"moqt://h"),
+            ..GoAway::default()
+        };
+        peer.session.go_away(peer.now, None, uri.clone()).unwrap();
+        let mut peer = Scripted::new(draft, Role::Client);
+        let misuse = peer.session.go_away(peer.now, None, uri);
+        assert!(matches!(misuse, Err(Misuse::NotExpressible(_))));
+    }
+}
+
+#[test]
+fn v55_goaway_with_a_request_id_of_its_sender_closes_in_18() {
+    let mut peer = Scripted::new(Draft::D18, Role::Client);
+    peer.say(&told(Draft::D18, 1));
+    peer.assert_closed(SessionCode::InvalidRequestId, "V55");
+}
+
+#[test]
+fn v56_requests_after_our_goaway_are_refused_with_going_away_in_18_b173() {
+    let mut peer = Scripted::new(Draft::D18, Role::Server);
+    peer.asked(&Message::TrackStatus(status(0, "v")));
+    peer.asked(&Message::TrackStatus(status(2, "v")));
+    peer.session
+        .go_away(peer.now, None, GoAway::default())
+        .unwrap();
+    let control = our_control(&peer);
+    let said = std::iter::from_fn(|| peer.message(control)).last();
+    assert!(matches!(
+        said,
+        Some(Message::GoAway(GoAway {
+            request_id: Some(RequestId(4)),
+            ..
+        }))
+    ));
+    let stream = peer.ask(&Message::TrackStatus(status(4, "v")));
+    peer.assert_refused(stream, RequestCode::GoingAway);
+    assert_eq!(peer.session.open_requests(), 2);
+    let twice = peer.session.go_away(peer.now, None, GoAway::default());
+    assert!(matches!(twice, Err(Misuse::WrongState(_))));
+}
+
+#[test]
+fn v57_peer_that_does_not_leave_in_time_is_closed_with_goaway_timeout_b073() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        peer.asked(&Message::TrackStatus(status(0, "v")));
+        peer.session.go_away(peer.now, None, within(500)).unwrap();
+        peer.pass(Duration::from_millis(499));
+        peer.assert_alive();
+        peer.pass(Duration::from_millis(2));
+        peer.assert_closed(SessionCode::GoAwayTimeout, "V57");
+    }
+}
+
+#[test]
+fn peer_without_requests_is_closed_without_error_after_a_goaway() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        peer.session.go_away(peer.now, None, within(500)).unwrap();
+        peer.pass(Duration::from_millis(501));
+        assert_eq!(peer.close, Some((0, Bytes::new())));
+        assert_eq!(peer.session.failure(), None);
+    }
+}
+
+#[test]
+fn b170_request_that_does_not_move_in_time_is_reset_with_going_away_in_18() {
+    let mut peer = Scripted::new(Draft::D18, Role::Client);
+    let (id, stream) = peer.accepted(Request::Subscribe(subscribe(0, "v")));
+    peer.session
+        .go_away(peer.now, Some(id), within(500))
+        .unwrap();
+    peer.pass(Duration::from_millis(501));
+    assert!(matches!(
+        peer.event(),
+        Some(Event::Cancelled {
+            code: Some(ResetCode::GoingAway),
+            ..
+        })
+    ));
+    assert_eq!(
+        peer.heard[&stream].reset,
+        Some(ResetCode::GoingAway.to_wire(Draft::D18))
+    );
+    peer.assert_alive();
+}
+
+#[test]
+fn goaway_for_one_request_cannot_be_said_in_16() {
+    let mut peer = Scripted::new(Draft::D16, Role::Client);
+    let (id, _) = peer.accepted(Request::Subscribe(subscribe(0, "v")));
+    let misuse = peer.session.go_away(peer.now, Some(id), within(500));
+    assert!(matches!(misuse, Err(Misuse::NotExpressible(_))));
+    assert_eq!(peer.session.poll_timeout(), None);
+}
