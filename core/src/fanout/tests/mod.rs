@@ -3,6 +3,7 @@
 mod delivery;
 mod limits;
 mod random;
+mod sessions;
 mod sources;
 mod subscriptions;
 
