@@ -1,5 +1,12 @@
-//! What the programs share: flags, logging, URLs, and the choice of a runtime.
+//! What the programs share: flags, logging, URLs, the choice of a runtime, and the programs themselves without their
+//! sockets.
 
 pub mod cli;
+pub mod client;
+pub mod date;
+pub mod date_server;
+pub mod flags;
 pub mod logging;
+pub mod runtime;
+pub mod text_client;
 pub mod url;

@@ -9,6 +9,8 @@ pub mod h3;
 pub mod ledger;
 pub mod peer;
 pub mod peers;
+pub mod publisher;
+pub mod relay;
 pub mod runtime;
 pub mod schedule;
 pub mod session;

@@ -23,6 +23,8 @@ pub struct Peers {
     deadlines: BTreeSet<(Time, ConnectionId)>,
     connects: VecDeque<(ConnectionId, Target)>,
     events: VecDeque<(ConnectionId, Event)>,
+    /// Peers whose connection is over, kept until their last events were handled.
+    over: Vec<ConnectionId>,
 }
 
 #[derive(Debug)]
@@ -49,12 +51,12 @@ impl Peers {
 
     /// How many peers there are, those that are being connected or closed included.
     pub fn len(&self) -> usize {
-        self.peers.len()
+        self.peers.len().saturating_sub(self.over.len())
     }
 
     /// Whether there is no peer.
     pub fn is_empty(&self) -> bool {
-        self.peers.is_empty()
+        self.len() == 0
     }
 
     /// The connections of all peers, in the order in which they came.
@@ -105,18 +107,18 @@ impl Peers {
 
     /// See [`Application::handle_input`](crate::transport::Application::handle_input).
     pub fn handle_input(&mut self, now: Time, connection: ConnectionId, input: Input) {
+        self.forget_over();
         let is_over = matches!(input, Input::Closed(_));
         let Some(entry) = self.peers.get_mut(&connection) else {
             return;
         };
         entry.peer.handle_input(now, input);
-        self.mark_dirty(connection);
-        self.settle(connection);
-        if is_over && let Some(entry) = self.peers.remove(&connection) {
-            if let Some(deadline) = entry.deadline {
-                self.deadlines.remove(&(deadline, connection));
-            }
+        if is_over {
+            self.over.push(connection);
+        } else {
+            self.mark_dirty(connection);
         }
+        self.settle(connection);
     }
 
     /// See [`Application::handle_answer`](crate::transport::Application::handle_answer).
@@ -135,6 +137,7 @@ impl Peers {
 
     /// See [`Application::handle_timeout`](crate::transport::Application::handle_timeout).
     pub fn handle_timeout(&mut self, now: Time) {
+        self.forget_over();
         while let Some(&(deadline, connection)) = self.deadlines.first()
             && deadline <= now
         {
@@ -150,6 +153,7 @@ impl Peers {
 
     /// See [`Application::poll_dirty`](crate::transport::Application::poll_dirty).
     pub fn poll_dirty(&mut self) -> Option<ConnectionId> {
+        self.forget_over();
         while let Some(connection) = self.dirty.pop_front() {
             if let Some(entry) = self.peers.get_mut(&connection) {
                 entry.is_dirty = false;
@@ -209,6 +213,17 @@ impl Peers {
             },
         );
         connection
+    }
+
+    /// Forgets peers whose last events were handled.
+    fn forget_over(&mut self) {
+        for connection in self.over.drain(..) {
+            if let Some(entry) = self.peers.remove(&connection)
+                && let Some(deadline) = entry.deadline
+            {
+                self.deadlines.remove(&(deadline, connection));
+            }
+        }
     }
 
     /// Collects what a peer has to tell, and when it wants to be called.

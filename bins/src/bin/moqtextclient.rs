@@ -1,0 +1,260 @@
+//! Subscribes to a track and prints its objects.
+#![expect(clippy::print_stderr, reason = "a program tells people what failed")]
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::{ArgAction, Parser};
+use oxymoq::client::Server;
+use oxymoq::flags::{Common, ServerTrust};
+use oxymoq::text_client::{TextClient, Wish};
+use oxymoq::url::ServerUrl;
+use oxymoq::{cli, logging, runtime};
+use oxymoq_core::runtime::{ClientSettings, Settings};
+use oxymoq_core::transport::Exit;
+use oxymoq_core::wire::id::{GroupId, Location, Millis, ObjectId};
+use oxymoq_core::wire::name::{FullTrackName, TrackName, TrackNamespace};
+use oxymoq_core::wire::param::{Filter, GroupOrder, Parameters};
+
+/// Subscribe to a track of a MoQT server and print its objects, one a line
+#[derive(Parser, Debug)]
+#[command(name = "moqtextclient", version)]
+struct Flags {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    trust: ServerTrust,
+    /// The server: https://host:port/path (WebTransport) or moqt://host:port/path (QUIC)
+    #[arg(long = "connect_url", value_name = "URL")]
+    connect_url: String,
+    /// Namespace of the track, its fields separated by the delimiter
+    #[arg(
+        long = "track_namespace",
+        default_value = "",
+        hide_default_value = true
+    )]
+    track_namespace: String,
+    /// What separates the fields of the namespace
+    #[arg(long = "track_namespace_delimiter", default_value = "/")]
+    track_namespace_delimiter: String,
+    /// Name of the track
+    #[arg(long = "track_name", default_value = "", hide_default_value = true)]
+    track_name: String,
+    /// First group; empty: from the object after the largest
+    #[arg(
+        long,
+        value_name = "GROUP",
+        default_value = "",
+        hide_default_value = true
+    )]
+    sg: String,
+    /// First object of the first group; empty: 0
+    #[arg(
+        long,
+        value_name = "OBJECT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    so: String,
+    /// Last group; empty: no end
+    #[arg(
+        long,
+        value_name = "GROUP",
+        default_value = "",
+        hide_default_value = true
+    )]
+    eg: String,
+    /// Ask for objects; --noforward asks for none yet
+    #[arg(long, default_value_t = true, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    forward: bool,
+    /// Unsubscribe after --unsubscribe_time
+    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    unsubscribe: bool,
+    /// When to unsubscribe, in seconds after the server agreed
+    #[arg(
+        long = "unsubscribe_time",
+        value_name = "SECONDS",
+        default_value_t = 30
+    )]
+    unsubscribe_time: u64,
+    /// Give up an object this many milliseconds after it was published; 0: never
+    #[arg(long = "delivery_timeout", value_name = "MS", default_value_t = 0)]
+    delivery_timeout: u64,
+    /// Let the server wait this many milliseconds for a publisher; 0: not at all (from draft 18)
+    #[arg(long = "rendezvous_timeout", value_name = "MS", default_value_t = 0)]
+    rendezvous_timeout: u64,
+    /// How long connecting may take, in milliseconds
+    #[arg(long = "connect_timeout", value_name = "MS", default_value_t = 1000)]
+    connect_timeout: u64,
+    /// How long the server may take to answer, in seconds
+    #[arg(
+        long = "transaction_timeout",
+        value_name = "SECONDS",
+        default_value_t = 120
+    )]
+    transaction_timeout: u64,
+    /// Use QUIC itself even if the URL says https
+    #[arg(long = "quic_transport", default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    quic_transport: bool,
+    #[command(flatten)]
+    unbuilt: Unbuilt,
+}
+
+/// Flags of moxygen's client that are understood but not built yet.
+#[derive(clap::Args, Debug)]
+struct Unbuilt {
+    /// Use QMUX over TCP (not built yet)
+    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    qmux: bool,
+    /// FETCH instead of SUBSCRIBE (not built yet)
+    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    fetch: bool,
+    /// Add a relative joining FETCH (not built yet)
+    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    jrfetch: bool,
+    /// Add an absolute joining FETCH (not built yet)
+    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    jafetch: bool,
+    /// Start of the joining FETCH (not built yet)
+    #[arg(long = "join_start", default_value_t = 0)]
+    join_start: u64,
+    /// Be offered the namespace's tracks instead of subscribing (not built yet)
+    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    publish: bool,
+    /// Write events to this file (not built yet)
+    #[arg(long = "mlog_path", default_value = "", hide_default_value = true)]
+    mlog_path: String,
+}
+
+impl Unbuilt {
+    fn check(&self) -> Result<(), String> {
+        let asked = [
+            ("qmux", self.qmux),
+            ("fetch", self.fetch),
+            ("jrfetch", self.jrfetch),
+            ("jafetch", self.jafetch),
+            ("join_start", self.join_start != 0),
+            ("publish", self.publish),
+            ("mlog_path", !self.mlog_path.is_empty()),
+        ];
+        match asked.iter().find(|(_, asked)| *asked) {
+            Some((flag, _)) => Err(format!("--{flag} is not built yet; leave it out")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let flags: Flags = cli::parse();
+    match run(&flags) {
+        Ok(Exit::Success) => ExitCode::SUCCESS,
+        Ok(Exit::Failure(sentence)) | Err(sentence) => {
+            eprintln!("moqtextclient: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: &Flags) -> Result<Exit, String> {
+    logging::start(&flags.common.logging, flags.common.v)?;
+    flags.unbuilt.check()?;
+    let drafts = flags.common.drafts()?;
+    let url = ServerUrl::parse(&flags.connect_url)?;
+    let settings = Settings {
+        server: None,
+        client: ClientSettings {
+            trust: flags.trust.trust(&url)?,
+            connect_timeout: Duration::from_millis(flags.connect_timeout),
+        },
+        ..Settings::default()
+    };
+    let wish = Wish {
+        track: track(flags)?,
+        parameters: parameters(flags)?,
+        unsubscribe_after: flags
+            .unsubscribe
+            .then(|| Duration::from_secs(flags.unsubscribe_time)),
+        transaction_timeout: Duration::from_secs(flags.transaction_timeout),
+    };
+    let server = Server::new(url, flags.quic_transport);
+    let client = TextClient::new(server, &drafts, wish, io::stdout().lock());
+    runtime::run(flags.common.runtime, settings, client)
+}
+
+fn track(flags: &Flags) -> Result<FullTrackName, String> {
+    let delimiter = flags.track_namespace_delimiter.as_str();
+    let namespace = flags.track_namespace.as_str();
+    let fields: Vec<&str> = match (namespace, delimiter) {
+        ("", _) => Vec::new(),
+        (whole, "") => vec![whole],
+        (namespace, delimiter) => namespace.split(delimiter).collect(),
+    };
+    let namespace = TrackNamespace::new(
+        fields
+            .into_iter()
+            .map(|field| Bytes::from(field.to_owned())),
+    );
+    namespace
+        .and_then(|namespace| {
+            let name = TrackName::new(flags.track_name.clone())?;
+            FullTrackName::new(namespace, name)
+        })
+        .map_err(|error| {
+            format!(
+                "--track_namespace '{}' with --track_name '{}' is no track name: {error}",
+                flags.track_namespace, flags.track_name
+            )
+        })
+}
+
+fn parameters(flags: &Flags) -> Result<Parameters, String> {
+    let start = number("sg", &flags.sg)?;
+    let object = number("so", &flags.so)?;
+    let end = number("eg", &flags.eg)?;
+    let filter = match (start, object, end) {
+        (None, Some(_), _) => {
+            return Err("--so needs --sg, the group that the object is in".to_owned());
+        }
+        (None, None, Some(_)) => return Err("--eg needs --sg, the group to start with".to_owned()),
+        (None, None, None) => Filter::LargestObject,
+        (Some(group), object, end) => {
+            let start = Location {
+                group: GroupId(group),
+                object: ObjectId(object.unwrap_or(0)),
+            };
+            match end {
+                None => Filter::AbsoluteStart(start),
+                Some(end) if end < group => {
+                    return Err(format!(
+                        "--eg {end} lies before --sg {group}; the last group comes after the first"
+                    ));
+                }
+                Some(end) => Filter::AbsoluteRange {
+                    start,
+                    end_group: GroupId(end),
+                },
+            }
+        }
+    };
+    let timeout = |milliseconds: u64| (milliseconds != 0).then_some(Millis(milliseconds));
+    Ok(Parameters {
+        filter: Some(filter),
+        forward: Some(flags.forward),
+        subscriber_priority: Some(0),
+        group_order: Some(GroupOrder::Ascending),
+        object_delivery_timeout: timeout(flags.delivery_timeout),
+        rendezvous_timeout: timeout(flags.rendezvous_timeout),
+        ..Parameters::default()
+    })
+}
+
+fn number(flag: &str, text: &str) -> Result<Option<u64>, String> {
+    match text {
+        "" => Ok(None),
+        digits => digits.parse().map(Some).map_err(|_| {
+            format!("--{flag}: '{digits}' is no number between 0 and 18446744073709551615")
+        }),
+    }
+}

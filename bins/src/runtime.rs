@@ -1,0 +1,91 @@
+//! Which QUIC stack and executor a program runs on.
+
+use std::net::SocketAddr;
+
+use clap::ValueEnum;
+use oxymoq_core::runtime::{Certificate, Settings};
+use oxymoq_core::transport::{Application, Exit};
+
+#[cfg(not(any(feature = "tokio", feature = "smol")))]
+compile_error!("choose a runtime: build with the feature `tokio`, the feature `smol`, or both");
+
+/// The runtimes that this program was built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// quinn-proto on tokio
+    #[cfg(feature = "tokio")]
+    Tokio,
+    /// s2n-quic on smol
+    #[cfg(feature = "smol")]
+    Smol,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        #[cfg(feature = "tokio")]
+        return Self::Tokio;
+        #[cfg(not(feature = "tokio"))]
+        return Self::Smol;
+    }
+}
+
+/// A program's socket, ready to work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The UDP address in use.
+    pub address: SocketAddr,
+    /// SHA-256 of the certificate in hexadecimal, if it was made in memory.
+    pub fingerprint: Option<String>,
+}
+
+/// Runs a client until its work is over.
+///
+/// # Errors
+///
+/// A sentence that says what the system or the settings did not allow.
+pub fn run(
+    runtime: Runtime,
+    settings: Settings,
+    application: impl Application,
+) -> Result<Exit, String> {
+    serve(runtime, settings, application, |_| {})
+}
+
+/// Runs a server until it is told to stop; `announce` is called once its socket is bound.
+///
+/// # Errors
+///
+/// A sentence that says what the system or the settings did not allow.
+pub fn serve(
+    runtime: Runtime,
+    settings: Settings,
+    mut application: impl Application,
+    announce: impl FnOnce(&Bound),
+) -> Result<Exit, String> {
+    let is_self_signed = settings
+        .server
+        .as_ref()
+        .is_some_and(|server| matches!(server.certificate, Certificate::SelfSigned));
+    let bound = |address, fingerprint: Option<[u8; 32]>| Bound {
+        address,
+        fingerprint: fingerprint.filter(|_| is_self_signed).map(hexadecimal),
+    };
+    match runtime {
+        #[cfg(feature = "tokio")]
+        Runtime::Tokio => {
+            let endpoint = oxymoq_tokio::Endpoint::bind(settings).map_err(|e| e.to_string())?;
+            announce(&bound(endpoint.local_address(), endpoint.fingerprint()));
+            oxymoq_tokio::run(endpoint, &mut application).map_err(|e| e.to_string())
+        }
+        #[cfg(feature = "smol")]
+        Runtime::Smol => {
+            let endpoint = oxymoq_smol::Endpoint::bind(settings).map_err(|e| e.to_string())?;
+            announce(&bound(endpoint.local_address(), endpoint.fingerprint()));
+            oxymoq_smol::run(endpoint, &mut application).map_err(|e| e.to_string())
+        }
+    }
+}
+
+fn hexadecimal(bytes: [u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,11 @@
+//! The programs as their users run them: processes on loopback, told apart by what they print and how they end.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod dates;
+mod mistakes;
+mod process;

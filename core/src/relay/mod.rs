@@ -1,0 +1,406 @@
+//! A relay: many sessions, without I/O. Subscribers' requests go to the publishers that announced the namespace, one
+//! subscription upstream serves any number downstream, and announcements reach those who asked for them.
+
+mod ingest;
+mod namespaces;
+mod routes;
+mod settings;
+mod tracks;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use log::{debug, info};
+
+pub use routes::Origin;
+pub use settings::{Limits, Settings};
+
+use crate::code::{DoneCode, RequestCode, ResetCode, SessionCode};
+use crate::fanout::{Fanout, IngestId, Notice, SourceId, TrackId};
+use crate::ledger::Ledger;
+use crate::peer::Peer;
+use crate::peers::Peers;
+use crate::publisher::Publisher;
+use crate::session::{self, Event, Refusal, Request, Response, Role, Underlay};
+use crate::time::Time;
+use crate::transport::{
+    Admission, Answer, Application, ConnectionId, Exit, Incoming, Input, Output, StreamId, Target,
+};
+use crate::wire::id::{Millis, RequestId};
+use crate::wire::message::GoAway;
+use crate::wire::name::{FullTrackName, TrackNamespace};
+
+/// A relay.
+///
+/// An [`Application`]: an adapter drives it. It has no verbs of its own; what it does follows from its peers' requests.
+#[derive(Debug)]
+pub struct Relay {
+    settings: Settings,
+    publisher: Publisher,
+    routes: routes::Routes,
+    /// What each PUBLISH_NAMESPACE announces.
+    announcements: BTreeMap<Origin, TrackNamespace>,
+    /// What each SUBSCRIBE_NAMESPACE asks about.
+    watches: BTreeMap<Origin, TrackNamespace>,
+    tracks: BTreeMap<FullTrackName, tracks::Track>,
+    /// The names of tracks in memory.
+    names: BTreeMap<TrackId, FullTrackName>,
+    /// Which track each of our subscriptions is for.
+    upstreams: BTreeMap<Origin, FullTrackName>,
+    /// Which track each subscription is for that waits for a publisher.
+    waiting: BTreeMap<Origin, FullTrackName>,
+    /// Where objects of our subscriptions go, and back.
+    sources: BTreeMap<Origin, (TrackId, SourceId)>,
+    origins: BTreeMap<SourceId, Origin>,
+    next_source: u64,
+    /// Where objects of publishers' streams go, and back.
+    ingest: BTreeMap<(ConnectionId, StreamId), (IngestId, Origin)>,
+    feeds: BTreeMap<IngestId, (ConnectionId, StreamId)>,
+    /// When publishers should have answered.
+    deadlines: BTreeSet<(Time, Origin)>,
+    shutdown: Shutdown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shutdown {
+    Running,
+    /// Peers were told to leave; those that are still here then are closed.
+    Draining(Time),
+    /// Every session was told to close.
+    Closing,
+}
+
+impl Relay {
+    /// A relay without peers.
+    pub fn new(settings: Settings) -> Self {
+        let ledger = Ledger::new(settings.limits.max_memory_bytes);
+        let fanout = Fanout::new(settings.fanout.clone(), ledger);
+        Self {
+            settings,
+            publisher: Publisher::new(Peers::default(), fanout),
+            routes: routes::Routes::default(),
+            announcements: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            names: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            next_source: 0,
+            ingest: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            shutdown: Shutdown::Running,
+        }
+    }
+
+    /// Handles everything that sessions have to tell.
+    fn drain(&mut self, now: Time) {
+        while let Some((connection, event)) = self.publisher.poll_event() {
+            self.handle_event(now, connection, event);
+        }
+        while let Some(notice) = self.publisher.poll_notice() {
+            match notice {
+                Notice::Stop { stream, code } => self.feed_unwanted(now, stream, code),
+                Notice::Subscribers(live) => self.subscribers_changed(now, live),
+                Notice::Ended {
+                    connection,
+                    request,
+                } => debug!("{connection}: subscription {} was ended", request.0),
+            }
+        }
+    }
+
+    fn handle_event(&mut self, now: Time, connection: ConnectionId, event: Event) {
+        let origin = |request| Origin {
+            connection,
+            request,
+        };
+        match event {
+            Event::Established { draft, setup } => {
+                let name = setup.implementation.unwrap_or_default();
+                let who = self.describe(connection);
+                info!(
+                    "{who} speaks {} ({})",
+                    draft.profile().alpn,
+                    name.escape_ascii()
+                );
+            }
+            Event::Request { id, request } => self.handle_request(now, origin(id), request),
+            Event::Response { id, response } => match response {
+                Response::SubscribeOk(ok) => self.established(now, origin(id), ok),
+                Response::Error(refusal) => self.refused(now, origin(id), &refusal),
+                Response::FetchOk(_) | Response::Ok(_) => {}
+            },
+            Event::Update {
+                id,
+                update,
+                parameters,
+            } => self.update(now, origin(id), update, &parameters),
+            Event::UpdateResponse { id, response, .. } => {
+                if let Err(refusal) = response {
+                    debug!(
+                        "{connection}: update of request {} refused: {}",
+                        id.0, refusal.code
+                    );
+                }
+            }
+            Event::Done { id, done } => self.publisher_done(now, origin(id), &done),
+            Event::Cancelled { id, .. } => self.handle_cancelled(now, origin(id)),
+            Event::MalformedTrack { id, rule } => self.drop_malformed(now, origin(id), rule),
+            Event::GoAway { goaway, .. } => {
+                let who = self.describe(connection);
+                info!(
+                    "{who} wants us to leave for '{}'",
+                    goaway.uri.escape_ascii()
+                );
+            }
+            Event::SubgroupOpened { stream, id, header } => {
+                self.open_subgroup(now, origin(id), stream, header);
+            }
+            Event::Object { stream, object } => {
+                self.begin_object(now, (connection, stream), object);
+            }
+            Event::Payload { stream, bytes } => self.payload(now, (connection, stream), &bytes),
+            Event::SubgroupEnded { stream, end } => {
+                self.end_subgroup(now, (connection, stream), end);
+            }
+            Event::Datagram { id, object } => self.datagram(now, origin(id), object),
+            Event::Closed(closed) => {
+                info!("{}: {closed}", self.describe(connection));
+                self.forget_peer(now, connection);
+            }
+            // Dealt with by the publisher, or about requests that this relay does not make.
+            Event::StreamStopped { .. }
+            | Event::StreamExpired { .. }
+            | Event::CanRequest
+            | Event::StreamDelivered { .. }
+            | Event::CanOpenStream
+            | Event::Namespace { .. }
+            | Event::NamespaceDone { .. }
+            | Event::PublishBlocked { .. }
+            | Event::Fetched { .. } => {}
+        }
+    }
+
+    fn handle_request(&mut self, now: Time, origin: Origin, request: Request) {
+        if self.shutdown != Shutdown::Running {
+            let refusal = Refusal::new(RequestCode::GoingAway, "this relay is shutting down");
+            return self.respond(now, origin, Response::Error(refusal));
+        }
+        let unbuilt = match request {
+            Request::Subscribe(subscribe) => return self.subscribe(now, origin, subscribe),
+            Request::PublishNamespace(request) => return self.announce(now, origin, &request),
+            Request::SubscribeNamespace(request) => return self.watch(now, origin, &request),
+            Request::Publish(_) => "this relay takes SUBSCRIBE, not PUBLISH, so far",
+            Request::Fetch(_) => "this relay keeps no objects of the past so far",
+            Request::TrackStatus(_) => "this relay does not tell the status of tracks so far",
+            Request::SubscribeTracks(_) => "this relay does not pass on PUBLISH so far",
+        };
+        let refusal = Refusal::new(RequestCode::NotSupported, unbuilt);
+        self.respond(now, origin, Response::Error(refusal));
+    }
+
+    /// A request is over: one of a peer's, or one of ours that the peer abandoned.
+    fn handle_cancelled(&mut self, now: Time, origin: Origin) {
+        let was_peers =
+            self.stop_waiting(now, origin) || self.withdraw(now, origin) || self.unwatch(origin);
+        if !was_peers {
+            self.publisher_lost(now, origin);
+        }
+    }
+
+    /// Forgets everything about a peer whose session is over.
+    fn forget_peer(&mut self, now: Time, connection: ConnectionId) {
+        for origin in of_connection(&self.waiting, connection) {
+            self.stop_waiting(now, origin);
+        }
+        for origin in of_connection(&self.announcements, connection) {
+            self.withdraw(now, origin);
+        }
+        for origin in of_connection(&self.watches, connection) {
+            self.unwatch(origin);
+        }
+        self.end_ingest(now, connection);
+        for origin in of_connection(&self.upstreams, connection) {
+            self.publisher_lost(now, origin);
+        }
+    }
+
+    fn respond(&mut self, now: Time, origin: Origin, response: Response) {
+        let Origin {
+            connection,
+            request,
+        } = origin;
+        self.publisher.respond(now, connection, request, response);
+    }
+
+    /// Withdraws a request of ours, if it is still there.
+    fn cancel(&mut self, now: Time, origin: Origin, code: ResetCode) {
+        if let Some(session) = self.publisher.peers.session(origin.connection)
+            && let Err(misuse) = session.cancel(now, origin.request, code)
+        {
+            debug!("{}: nothing to withdraw: {misuse}", origin.connection);
+        }
+    }
+
+    /// A peer, for a log line.
+    fn describe(&self, connection: ConnectionId) -> Who {
+        Who {
+            connection,
+            remote: self.publisher.peers.remote(connection),
+        }
+    }
+
+    /// Closes the sessions of peers that did not leave by themselves.
+    fn close_all(&mut self, now: Time) {
+        self.shutdown = Shutdown::Closing;
+        self.publisher
+            .peers
+            .close_all(now, SessionCode::NoError, "shutting down");
+    }
+}
+
+/// The requests of one connection in a table.
+fn of_connection<V>(table: &BTreeMap<Origin, V>, connection: ConnectionId) -> Vec<Origin> {
+    let first = Origin {
+        connection,
+        request: RequestId(0),
+    };
+    table
+        .range(first..)
+        .map(|(origin, _)| *origin)
+        .take_while(|origin| origin.connection == connection)
+        .collect()
+}
+
+struct Who {
+    connection: ConnectionId,
+    remote: Option<std::net::SocketAddr>,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.remote {
+            Some(remote) => write!(f, "{remote} ({})", self.connection),
+            None => write!(f, "{}", self.connection),
+        }
+    }
+}
+
+impl Application for Relay {
+    fn handle_incoming(&mut self, _now: Time, incoming: &Incoming) -> Admission {
+        if self.shutdown != Shutdown::Running
+            || self.publisher.peers.len() >= self.settings.limits.max_connections
+        {
+            return Admission::Refuse;
+        }
+        let peer = Peer::server(
+            session::Settings {
+                role: Role::Server,
+                underlay: Underlay::RawQuic,
+                path: bytes::Bytes::new(),
+                authority: bytes::Bytes::new(),
+                accepted_paths: self.settings.paths.clone(),
+                implementation: self.settings.implementation.clone(),
+                authorization_tokens: Vec::new(),
+                limits: self.settings.session.clone(),
+            },
+            &self.settings.drafts,
+        );
+        Admission::Accept(self.publisher.peers.accept(peer, incoming.remote))
+    }
+
+    fn handle_input(&mut self, now: Time, connection: ConnectionId, input: Input) {
+        self.publisher.handle_input(now, connection, input);
+        self.drain(now);
+    }
+
+    fn handle_answer(&mut self, now: Time, connection: ConnectionId, answer: Answer) {
+        self.publisher.handle_answer(now, connection, answer);
+        self.drain(now);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.publisher.handle_timeout(now);
+        self.drain(now);
+        self.expire_unanswered(now);
+        if let Shutdown::Draining(until) = self.shutdown
+            && until <= now
+        {
+            self.close_all(now);
+        }
+        self.drain(now);
+    }
+
+    fn handle_shutdown(&mut self, now: Time) {
+        if self.shutdown != Shutdown::Running {
+            return self.close_all(now);
+        }
+        let patience = self.settings.limits.drain_timeout;
+        self.shutdown = Shutdown::Draining(now + patience);
+        info!(
+            "shutting down: {} peers have {patience:?} to leave",
+            self.publisher.peers.len()
+        );
+        let goaway = GoAway {
+            timeout: Millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
+            ..GoAway::default()
+        };
+        let connections: Vec<ConnectionId> = self.publisher.peers.connections().collect();
+        for connection in connections {
+            if let Some(session) = self.publisher.peers.session(connection)
+                && let Err(misuse) = session.go_away(now, None, goaway.clone())
+            {
+                debug!("{connection}: not told to leave: {misuse}");
+            }
+        }
+        let names: Vec<FullTrackName> = self.tracks.keys().cloned().collect();
+        for name in names {
+            self.close_track(
+                now,
+                &name,
+                DoneCode::GoingAway,
+                "this relay is shutting down",
+            );
+        }
+        self.drain(now);
+    }
+
+    fn poll_dirty(&mut self) -> Option<ConnectionId> {
+        let dirty = self.publisher.poll_dirty();
+        self.drain(self.publisher.now);
+        dirty
+    }
+
+    fn poll_output(&mut self, now: Time, connection: ConnectionId) -> Option<Output> {
+        let output = self.publisher.poll_output(now, connection);
+        self.drain(now);
+        output
+    }
+
+    fn poll_connect(&mut self) -> Option<(ConnectionId, Target)> {
+        self.publisher.peers.poll_connect()
+    }
+
+    fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        let unanswered = self
+            .deadlines
+            .first()
+            .map(|&(deadline, _)| (deadline, "a publisher's answer"));
+        let drained = match self.shutdown {
+            Shutdown::Draining(until) => Some((until, "end of the drain")),
+            Shutdown::Running | Shutdown::Closing => None,
+        };
+        [self.publisher.poll_timeout(), unanswered, drained]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn poll_exit(&mut self) -> Option<Exit> {
+        (self.shutdown != Shutdown::Running && self.publisher.peers.is_empty())
+            .then_some(Exit::Success)
+    }
+}

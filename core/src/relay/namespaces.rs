@@ -1,0 +1,94 @@
+//! Announcements of namespaces, and those who want to hear of them.
+
+use log::{debug, info};
+
+use super::Relay;
+use super::routes::{Notice, Origin};
+use crate::code::RequestCode;
+use crate::session::{Refusal, Response};
+use crate::time::Time;
+use crate::wire::message::{Interest, PublishNamespace, RequestOk, SubscribeNamespace};
+
+impl Relay {
+    /// PUBLISH_NAMESPACE: from now on the peer is asked for tracks under the namespace.
+    pub(super) fn announce(&mut self, now: Time, origin: Origin, request: &PublishNamespace) {
+        if self.announcements.len() >= self.settings.limits.max_announcements {
+            let refusal = Refusal::new(RequestCode::ExcessiveLoad, "too many namespaces");
+            return self.respond(now, origin, Response::Error(refusal));
+        }
+        info!(
+            "{} announces {}",
+            self.describe(origin.connection),
+            request.namespace
+        );
+        self.announcements.insert(origin, request.namespace.clone());
+        self.respond(now, origin, Response::Ok(RequestOk::default()));
+        let notices = self.routes.announce(&request.namespace, origin);
+        self.notify(now, notices, true);
+        self.ask_new_publisher(now, origin, &request.namespace);
+    }
+
+    /// The announcement is over: nobody is sent there any more. Subscriptions that run go on.
+    pub(super) fn withdraw(&mut self, now: Time, origin: Origin) -> bool {
+        let Some(namespace) = self.announcements.remove(&origin) else {
+            return false;
+        };
+        info!(
+            "{} no longer announces {namespace}",
+            self.describe(origin.connection)
+        );
+        let notices = self.routes.withdraw(&namespace, origin);
+        self.notify(now, notices, false);
+        true
+    }
+
+    /// SUBSCRIBE_NAMESPACE: the peer is told of namespaces under the prefix, those known already first.
+    pub(super) fn watch(&mut self, now: Time, origin: Origin, request: &SubscribeNamespace) {
+        let refusal = match request.interest {
+            Interest::Tracks => Some(Refusal::new(
+                RequestCode::NotSupported,
+                "this relay does not pass on PUBLISH yet",
+            )),
+            Interest::Namespaces | Interest::Both => (self.watches.len()
+                >= self.settings.limits.max_watches)
+                .then(|| Refusal::new(RequestCode::ExcessiveLoad, "too many prefixes")),
+        };
+        if let Some(refusal) = refusal {
+            return self.respond(now, origin, Response::Error(refusal));
+        }
+        self.watches.insert(origin, request.prefix.clone());
+        self.respond(now, origin, Response::Ok(RequestOk::default()));
+        let known = self.routes.watch(&request.prefix, origin);
+        let notices = known
+            .into_iter()
+            .map(|suffix| Notice { to: origin, suffix })
+            .collect();
+        self.notify(now, notices, true);
+    }
+
+    /// The peer does not want to be told any more.
+    pub(super) fn unwatch(&mut self, origin: Origin) -> bool {
+        let Some(prefix) = self.watches.remove(&origin) else {
+            return false;
+        };
+        self.routes.unwatch(&prefix, origin);
+        true
+    }
+
+    /// Tells peers of namespaces that came (`appeared`) or went.
+    fn notify(&mut self, now: Time, notices: Vec<Notice>, appeared: bool) {
+        for Notice { to, suffix } in notices {
+            let Some(session) = self.publisher.peers.session(to.connection) else {
+                continue;
+            };
+            let told = if appeared {
+                session.namespace(now, to.request, &suffix)
+            } else {
+                session.namespace_done(now, to.request, &suffix)
+            };
+            if let Err(misuse) = told {
+                debug!("{}: not told of a namespace: {misuse}", to.connection);
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Who publishes which namespaces, and who wants to be told of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::transport::ConnectionId;
+use crate::wire::id::RequestId;
+use crate::wire::name::TrackNamespace;
+
+/// A request of one peer: the announcement or the subscription that a route stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The peer.
+    pub connection: ConnectionId,
+    /// Its PUBLISH_NAMESPACE or SUBSCRIBE_NAMESPACE.
+    pub request: RequestId,
+}
+
+/// The namespaces announced to a relay and the prefixes that its peers asked about.
+///
+/// Matching is by whole fields (§ Publishing Namespaces): `(a, b)` is under `(a)`, `(ab)` is not.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    publishers: BTreeMap<TrackNamespace, BTreeSet<Origin>>,
+    interests: BTreeMap<TrackNamespace, BTreeSet<Origin>>,
+}
+
+/// What an announcement or its withdrawal changed for the others.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Notice {
+    /// The SUBSCRIBE_NAMESPACE to answer on.
+    pub(super) to: Origin,
+    /// What follows its prefix.
+    pub(super) suffix: TrackNamespace,
+}
+
+impl Routes {
+    /// Records an announcement. Returns whom to tell: nobody if somebody else announced the same namespace before.
+    pub(super) fn announce(&mut self, namespace: &TrackNamespace, origin: Origin) -> Vec<Notice> {
+        let publishers = self.publishers.entry(namespace.clone()).or_default();
+        let is_new = publishers.is_empty();
+        publishers.insert(origin);
+        if is_new {
+            self.interested(namespace)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Forgets an announcement. Returns whom to tell: nobody while another publisher still announces the namespace.
+    pub(super) fn withdraw(&mut self, namespace: &TrackNamespace, origin: Origin) -> Vec<Notice> {
+        let Some(publishers) = self.publishers.get_mut(namespace) else {
+            return Vec::new();
+        };
+        if !publishers.remove(&origin) || !publishers.is_empty() {
+            return Vec::new();
+        }
+        self.publishers.remove(namespace);
+        self.interested(namespace)
+    }
+
+    /// Records who wants to be told of namespaces under `prefix`. Returns the suffixes of those announced already.
+    pub(super) fn watch(&mut self, prefix: &TrackNamespace, origin: Origin) -> Vec<TrackNamespace> {
+        self.interests
+            .entry(prefix.clone())
+            .or_default()
+            .insert(origin);
+        // Namespaces are ordered field by field, so those under a prefix follow it without a gap.
+        self.publishers
+            .range(prefix.clone()..)
+            .map_while(|(namespace, _)| namespace.strip_prefix(prefix))
+            .collect()
+    }
+
+    /// Forgets an interest.
+    pub(super) fn unwatch(&mut self, prefix: &TrackNamespace, origin: Origin) {
+        if let Some(watchers) = self.interests.get_mut(prefix) {
+            watchers.remove(&origin);
+            if watchers.is_empty() {
+                self.interests.remove(prefix);
+            }
+        }
+    }
+
+    /// Every announcement of a namespace that `namespace` is or is under, the most specific first.
+    pub(super) fn publishers_of(&self, namespace: &TrackNamespace) -> Vec<Origin> {
+        namespace
+            .prefixes()
+            .rev()
+            .filter_map(|prefix| self.publishers.get(&prefix))
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    fn interested(&self, namespace: &TrackNamespace) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for prefix in namespace.prefixes() {
+            let Some(watchers) = self.interests.get(&prefix) else {
+                continue;
+            };
+            let suffix = namespace.strip_prefix(&prefix).unwrap_or_default();
+            notices.extend(watchers.iter().map(|to| Notice {
+                to: *to,
+                suffix: suffix.clone(),
+            }));
+        }
+        notices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(fields: &[&str]) -> TrackNamespace {
+        TrackNamespace::new(fields.iter().map(|field| field.as_bytes().to_vec())).unwrap()
+    }
+
+    const fn origin(connection: u64, request: u64) -> Origin {
+        Origin {
+            connection: ConnectionId(connection),
+            request: RequestId(request),
+        }
+    }
+
+    #[test]
+    fn b304_a_publisher_serves_what_is_under_its_namespace_field_by_field() {
+        let mut routes = Routes::default();
+        routes.announce(&namespace(&["foo"]), origin(1, 0));
+        routes.announce(&namespace(&["foo", "bar"]), origin(2, 0));
+        routes.announce(&namespace(&["foobar"]), origin(3, 0));
+        assert_eq!(
+            routes.publishers_of(&namespace(&["foo", "bar", "x"])),
+            [origin(2, 0), origin(1, 0)]
+        );
+        assert_eq!(routes.publishers_of(&namespace(&["foo"])), [origin(1, 0)]);
+        assert_eq!(routes.publishers_of(&namespace(&["fo"])), []);
+        assert_eq!(routes.publishers_of(&namespace(&[])), []);
+    }
+
+    #[test]
+    fn an_announcement_of_the_empty_namespace_serves_everything() {
+        let mut routes = Routes::default();
+        routes.announce(&namespace(&[]), origin(1, 0));
+        assert_eq!(routes.publishers_of(&namespace(&["a"])), [origin(1, 0)]);
+        assert_eq!(routes.publishers_of(&namespace(&[])), [origin(1, 0)]);
+    }
+
+    #[test]
+    fn b305_every_watcher_of_a_prefix_is_told_once() {
+        let mut routes = Routes::default();
+        routes.watch(&namespace(&[]), origin(9, 1));
+        routes.watch(&namespace(&["a"]), origin(8, 1));
+        routes.watch(&namespace(&["b"]), origin(7, 1));
+        let notices = routes.announce(&namespace(&["a", "b"]), origin(1, 0));
+        assert_eq!(
+            notices,
+            [
+                Notice {
+                    to: origin(9, 1),
+                    suffix: namespace(&["a", "b"])
+                },
+                Notice {
+                    to: origin(8, 1),
+                    suffix: namespace(&["b"])
+                },
+            ]
+        );
+        assert_eq!(routes.announce(&namespace(&["a", "b"]), origin(2, 0)), []);
+        assert_eq!(routes.withdraw(&namespace(&["a", "b"]), origin(1, 0)), []);
+        assert_eq!(
+            routes.withdraw(&namespace(&["a", "b"]), origin(2, 0)).len(),
+            2
+        );
+        assert_eq!(routes.withdraw(&namespace(&["a", "b"]), origin(2, 0)), []);
+    }
+
+    #[test]
+    fn b274_a_new_watcher_learns_what_exists() {
+        let mut routes = Routes::default();
+        for fields in [&["a"][..], &["a", "b"], &["a", "c"], &["ab"], &["b"]] {
+            routes.announce(&namespace(fields), origin(1, 0));
+        }
+        assert_eq!(
+            routes.watch(&namespace(&["a"]), origin(2, 0)),
+            [namespace(&[]), namespace(&["b"]), namespace(&["c"])]
+        );
+        assert_eq!(routes.watch(&namespace(&[]), origin(2, 2)).len(), 5);
+        routes.unwatch(&namespace(&["a"]), origin(2, 0));
+        routes.unwatch(&namespace(&[]), origin(2, 2));
+        assert_eq!(routes.announce(&namespace(&["a", "z"]), origin(1, 0)), []);
+        assert!(routes.interests.is_empty(), "nothing is left behind");
+    }
+}

@@ -1,0 +1,91 @@
+//! How a relay is set up, and its bounds.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::draft::Draft;
+use crate::fanout;
+use crate::session;
+
+/// How a relay is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Drafts that it speaks, most wanted first.
+    pub drafts: Vec<Draft>,
+    /// Paths that clients may ask for. On QUIC itself an absent, empty or `/` path is accepted too.
+    pub paths: Vec<Bytes>,
+    /// The program's name and version, told to peers; empty: not told.
+    pub implementation: Bytes,
+    /// The bounds of the relay's own tables.
+    pub limits: Limits,
+    /// The bounds of each session's.
+    pub session: session::Limits,
+    /// The bounds of the tracks in memory.
+    pub fanout: fanout::Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            drafts: Draft::ALL.to_vec(),
+            paths: vec![Bytes::from_static(b"/")],
+            implementation: Bytes::new(),
+            limits: Limits::default(),
+            session: session::Limits::default(),
+            fanout: fanout::Limits::default(),
+        }
+    }
+}
+
+/// The bounds of a relay's tables, over all peers.
+///
+/// | field | unit | default | why |
+/// |---|---|---|---|
+/// | `max_memory_bytes` | bytes | 512 MiB | objects on their way: half of the gigabyte that a relay may use |
+/// | `max_connections` | connections | 10 000 | half a gigabyte at 50 kB each |
+/// | `max_announcements` | namespaces | 65 536 | some 10 MB of names of usual length |
+/// | `max_watches` | prefixes | 65 536 | the same |
+/// | `max_tracks` | tracks | 65 536 | the same |
+/// | `max_publishers_per_track` | publishers | 4 | a main and a spare one, twice |
+/// | `max_waiting` | subscriptions, per track | 4096 | those that came before the publisher answered |
+/// | `answer_timeout` | time | 10 s | a publisher that has not answered by then has not understood |
+/// | `drain_timeout` | time | 2 s | goodbyes reach every peer that is still there |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of objects in memory, those included that the transport still holds. At the limit the subscriber furthest
+    /// behind is dropped.
+    pub max_memory_bytes: usize,
+    /// Connections at once; a further client is refused.
+    pub max_connections: usize,
+    /// Announced namespaces at once; a further one is refused with EXCESSIVE_LOAD.
+    pub max_announcements: usize,
+    /// Prefixes that peers want to be told of at once; a further one is refused with EXCESSIVE_LOAD.
+    pub max_watches: usize,
+    /// Tracks subscribed to at once; a SUBSCRIBE to a further one is refused with EXCESSIVE_LOAD.
+    pub max_tracks: usize,
+    /// Publishers that one track is subscribed at; further ones are not asked.
+    pub max_publishers_per_track: usize,
+    /// Subscriptions of one track that wait for its publisher's answer; a further one is refused with EXCESSIVE_LOAD.
+    pub max_waiting: usize,
+    /// How long a publisher may take to answer a SUBSCRIBE before it is withdrawn.
+    pub answer_timeout: Duration,
+    /// How long a shutdown waits for peers to leave by themselves.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_memory_bytes: 512 << 20,
+            max_connections: 10_000,
+            max_announcements: 65_536,
+            max_watches: 65_536,
+            max_tracks: 65_536,
+            max_publishers_per_track: 4,
+            max_waiting: 4096,
+            answer_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(2),
+        }
+    }
+}
