@@ -363,7 +363,7 @@ impl Connection {
             let mut cx = Context::from_waker(&half.waker);
             match half.stream.poll_send(&mut chunk, &mut cx) {
                 Poll::Ready(Ok(())) => {}
-                // Its buffer is larger than the budget, so this does not happen; the waker would tell of room.
+                // Full of what was acknowledged behind a gap; the waker tells of room.
                 Poll::Pending => taken = 0,
                 Poll::Ready(Err(_reset)) => return Answer::Gone,
             }
@@ -536,7 +536,7 @@ impl Drop for Connection {
     }
 }
 
-/// Bytes of a stream's send buffer, so that the connection's budget is always what limits first.
+/// Bytes of a stream's send buffer: as much as the budget ever allows, so that the budget is what limits.
 pub(crate) fn send_buffer(max_unacked: u64) -> u32 {
     let both = max_unacked.max(MIN_BUDGET).saturating_mul(2);
     u32::try_from(both.saturating_add(1)).unwrap_or(u32::MAX)
