@@ -329,10 +329,9 @@ impl DateServer {
                 log::warn!("{connection} is going away and names '{uri}' instead");
             }
             Event::Closed(closed) => {
-                let why = self.publisher.peers.why_closed(connection, &closed);
-                log::info!("{connection}: {why}");
+                log::info!("{connection}: {closed}");
                 if let Place::Relay { relay, .. } = &self.place {
-                    let sentence = format!("{}: {why}", relay.url());
+                    let sentence = format!("{}: {closed}", relay.url());
                     self.exit.get_or_insert(Exit::Failure(sentence));
                 }
             }

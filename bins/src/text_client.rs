@@ -152,10 +152,7 @@ impl<W: Write> TextClient<W> {
                     goaway.uri.escape_ascii()
                 );
             }
-            Event::Closed(closed) => {
-                let why = self.peers.why_closed(self.connection, &closed);
-                self.handle_closed(&why);
-            }
+            Event::Closed(closed) => self.handle_closed(&closed.to_string()),
             Event::MalformedTrack { rule, .. } => {
                 self.fail(
                     now,

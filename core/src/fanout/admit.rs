@@ -57,7 +57,7 @@ impl Track {
         source: SourceId,
         header: SubgroupHeader,
         stream: IngestId,
-        most: usize,
+        limits: &Limits,
     ) -> Result<(), Fault> {
         let default = self.defaults.priority;
         let straggler = self.had_several && self.floor >= Some(header.group);
@@ -70,7 +70,7 @@ impl Track {
             began,
             ..Group::default()
         });
-        let full = group.subgroups.len() >= most;
+        let full = group.subgroups.len() >= limits.max_subgroups_per_group;
         if group.given_up || full && !group.subgroups.contains_key(&header.subgroup) {
             return Err(Fault::Stop(ResetCode::ExcessiveLoad));
         }
@@ -82,6 +82,9 @@ impl Track {
         if priority(&subgroup.header) != priority(&header) {
             let other = subgroup.source;
             return Err(self.judge(other, source, "a subgroup with two priorities"));
+        }
+        if subgroup.feeds.len() >= limits.max_streams_per_subgroup {
+            return Err(Fault::Stop(ResetCode::ExcessiveLoad));
         }
         self.births += u64::from(subgroup.birth == birth);
         subgroup.feeds.push(stream);
@@ -214,23 +217,28 @@ impl Track {
                 Known::New
             });
         }
-        let mut contradicted = None;
-        for (id, subgroup) in &mut group.subgroups {
-            let Some(object) = subgroup.find_mut(header.id) else {
-                continue;
-            };
-            let same = *id == key.1
-                && object.length == header.payload_length
+        if let Some(object) = group
+            .subgroups
+            .get_mut(&key.1)
+            .and_then(|subgroup| subgroup.find_mut(header.id))
+        {
+            let same = object.length == header.payload_length
                 && object.status == header.status
                 && object.properties.immutable() == header.properties.immutable();
             if same {
                 object.abandoned = false;
-            } else {
-                contradicted = Some(object.source);
+                return Ok(Known::Received);
             }
+            let other = object.source;
+            return Err(self.judge(other, source, "an object received twice differently"));
         }
-        match contradicted {
-            Some(other) => Err(self.judge(other, source, "an object received twice differently")),
+        let elsewhere = group
+            .subgroups
+            .values_mut()
+            .find_map(|subgroup| subgroup.find_mut(header.id))
+            .map(|object| object.source);
+        match elsewhere {
+            Some(other) => Err(self.judge(other, source, "an object in two subgroups")),
             None => Ok(Known::Received),
         }
     }

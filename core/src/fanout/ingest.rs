@@ -97,9 +97,8 @@ impl Fanout {
         }
         let stream = IngestId(self.next_ingest);
         self.make_room_for_group(now, track, &header);
-        let most = self.limits.max_subgroups_per_group;
         let state = self.tracks.get_mut(&track).ok_or(Fault::Gone)?;
-        state.attach(source, header, stream, most)?;
+        state.attach(source, header, stream, &self.limits)?;
         self.next_ingest += 1;
         self.ingests.insert(
             stream,

@@ -1,14 +1,21 @@
 //! A lane: how far one subscription is in one subgroup.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use super::subgroup::{End, Object, Subgroup};
+use super::subgroup::{End, Image, Object, Subgroup};
 use crate::code::ResetCode;
 use crate::draft::Profile;
+use crate::ledger::Ledger;
 use crate::transport::StreamId;
 use crate::wire::NotExpressible;
-use crate::wire::id::TrackAlias;
+use crate::wire::id::{ObjectId, TrackAlias};
 use crate::wire::object::{SubgroupHeader, encode_object_header, encode_subgroup_header};
+
+/// Payloads up to this many bytes are copied once more, behind their header, so that each delivery is one write.
+const MAX_WHOLE: u64 = 1024;
+
+/// Images up to this many bytes are covered by the overhead that each object is charged.
+const MAX_UNCHARGED: usize = 64;
 
 /// Whether a lane has a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +73,7 @@ pub(super) struct Lane {
     /// The subgroup's cost as last seen.
     pub(super) known: u64,
     /// What is left of the image in front of the object at the cursor; `None`: it was not chosen yet.
-    head: Option<Bytes>,
+    head: Option<Image>,
     /// The piece of the payload at the cursor, and how much of it was sent.
     piece: usize,
     offset: usize,
@@ -128,7 +135,7 @@ impl Lane {
         match &self.head {
             None if self.begun && !object.follows => Standing::Break,
             None => Standing::Ready,
-            Some(head) if !head.is_empty() || object.payload.has_piece(self.piece) => {
+            Some(head) if !head.bytes.is_empty() || object.payload.has_piece(self.piece) => {
                 Standing::Ready
             }
             Some(_) => Standing::Idle,
@@ -144,6 +151,7 @@ impl Lane {
         profile: &Profile,
         alias: TrackAlias,
         subgroup: &mut Subgroup,
+        ledger: &Ledger,
     ) -> Result<Option<(Bytes, bool)>, NotExpressible> {
         let header = subgroup.header;
         let Some(object) = subgroup.object_mut(self.next) else {
@@ -153,15 +161,15 @@ impl Lane {
             Some(head) => head.clone(),
             None => {
                 let head = match object.previous.filter(|_| self.begun) {
-                    None => opening(profile, alias, &header, object)?,
-                    Some(previous) => continuation(profile, previous, object)?,
+                    None => opening(profile, alias, &header, object, ledger)?,
+                    Some(previous) => continuation(profile, previous, object, ledger)?,
                 };
                 self.head = Some(head.clone());
                 head
             }
         };
-        if !head.is_empty() {
-            return Ok(Some((head, object.length == 0)));
+        if !head.bytes.is_empty() {
+            return Ok(Some((head.bytes, head.whole || object.length == 0)));
         }
         let (length, offset) = (object.length, self.offset);
         let sent = self.sent;
@@ -181,10 +189,14 @@ impl Lane {
         self.in_object |= bytes > 0;
         let mut bytes = bytes;
         if let Some(head) = self.head.as_mut() {
-            let of_head = bytes.min(head.len());
+            let of_head = bytes.min(head.bytes.len());
             bytes -= of_head;
-            // A view of what is left; `advance` would do the same with a trait in scope.
-            *head = head.slice(of_head..);
+            head.bytes = head.bytes.slice(of_head..);
+            if head.whole && head.bytes.is_empty() {
+                self.sent = object.length;
+                self.lag = self.lag.saturating_sub(object.length);
+                return true;
+            }
         }
         if bytes > 0 {
             let length = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -197,7 +209,7 @@ impl Lane {
                 self.offset = 0;
             }
         }
-        let header_sent = self.head.as_ref().is_some_and(Bytes::is_empty);
+        let header_sent = self.head.as_ref().is_some_and(|head| head.bytes.is_empty());
         header_sent && self.sent == object.length
     }
 
@@ -263,13 +275,14 @@ impl Lane {
     }
 }
 
-/// Stream header and object header, for a stream that begins with this object.
+/// Stream header and object header, for a stream that begins with this object; with its payload if that is short.
 fn opening(
     profile: &Profile,
     alias: TrackAlias,
     header: &SubgroupHeader,
     object: &mut Object,
-) -> Result<Bytes, NotExpressible> {
+    ledger: &Ledger,
+) -> Result<Image, NotExpressible> {
     if let Some(image) = object.openings.find(profile.draft) {
         return Ok(image);
     }
@@ -277,30 +290,50 @@ fn opening(
         first_object: object.first,
         ..*header
     };
-    let properties = object.properties.reencode(profile.integers)?;
-    let mut image = bytes::BytesMut::new();
+    let mut image = BytesMut::new();
     // Whether later objects have properties cannot be known, so there is room for them.
     encode_subgroup_header(profile, alias, &header, true, &mut image)?;
-    encode_object_header(profile, true, None, &object.header(properties), &mut image)?;
-    let image = image.freeze();
+    let image = complete(profile, None, object, image, ledger)?;
     object.openings.keep(profile.draft, &image);
     Ok(image)
 }
 
-/// Object header, for a stream on which the object before it in the subgroup was sent.
+/// Object header, for a stream on which the object before it in the subgroup was sent; with its payload if that is short.
 fn continuation(
     profile: &Profile,
-    previous: crate::wire::id::ObjectId,
+    previous: ObjectId,
     object: &mut Object,
-) -> Result<Bytes, NotExpressible> {
+    ledger: &Ledger,
+) -> Result<Image, NotExpressible> {
     if let Some(image) = object.continuations.find(profile.draft) {
         return Ok(image);
     }
-    let properties = object.properties.reencode(profile.integers)?;
-    let mut image = bytes::BytesMut::new();
-    let header = object.header(properties);
-    encode_object_header(profile, true, Some(previous), &header, &mut image)?;
-    let image = image.freeze();
+    let image = complete(profile, Some(previous), object, BytesMut::new(), ledger)?;
     object.continuations.keep(profile.draft, &image);
     Ok(image)
+}
+
+fn complete(
+    profile: &Profile,
+    previous: Option<ObjectId>,
+    object: &mut Object,
+    mut image: BytesMut,
+    ledger: &Ledger,
+) -> Result<Image, NotExpressible> {
+    let properties = object.properties.reencode(profile.integers)?;
+    let header = object.header(properties);
+    encode_object_header(profile, true, previous, &header, &mut image)?;
+    let whole = object.length > 0 && object.length <= MAX_WHOLE && object.is_complete();
+    let mut index = 0;
+    while whole && let Some(piece) = object.payload.piece(index) {
+        image.extend_from_slice(piece);
+        index += 1;
+    }
+    let image = image.freeze();
+    let bytes = if image.len() > MAX_UNCHARGED {
+        ledger.hold(image)
+    } else {
+        image
+    };
+    Ok(Image { bytes, whole })
 }

@@ -27,6 +27,8 @@ pub struct Limits {
     pub remembered_groups: usize,
     /// Subgroups of one group in memory; beyond it a new one is refused.
     pub max_subgroups_per_group: usize,
+    /// Streams that bring the same subgroup at once; beyond it a new one is refused. Sources and takeovers need a few.
+    pub max_streams_per_subgroup: usize,
     /// Objects of one subgroup in memory; beyond it the subgroup is given up.
     pub max_objects_per_subgroup: usize,
     /// Intervals in which the object ids received of one group are kept; beyond it the lowest gap counts as received.
@@ -58,6 +60,7 @@ impl Default for Limits {
             max_live_groups: 64,
             remembered_groups: 8,
             max_subgroups_per_group: 4096,
+            max_streams_per_subgroup: 16,
             max_objects_per_subgroup: 16_384,
             max_ranges_per_group: 256,
             max_datagrams_per_track: 256,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::downstream::{Downstream, OpenError};
 use super::lane::{Closed, Standing, State};
-use super::subgroup::End;
+use super::subgroup::{End, Image};
 use super::subscription::{Ending, Subscription};
 use super::track::{Group, Key, Track};
 use super::{Connection, Fanout, LagPolicy, Limits, Notice, Outgoing, TrackId};
@@ -253,14 +253,20 @@ impl<S: Downstream> Turn<'_, S> {
                 }
                 (State::Closed(_), _) | (State::Waiting | State::Open(_), Standing::Idle) => return,
                 (State::Waiting, Standing::Ready) => {
-                    if lane.peek(self.profile, alias, subgroup).is_err() {
+                    if lane
+                        .peek(self.profile, alias, subgroup, self.ledger)
+                        .is_err()
+                    {
                         return self.end(DoneCode::InternalError, "the draft cannot express an id");
                     }
                     self.outgoing.waiting.insert((self.request, key));
                     return;
                 }
                 (State::Open(stream), Standing::Ready) => {
-                    if lane.peek(self.profile, alias, subgroup).is_err() {
+                    if lane
+                        .peek(self.profile, alias, subgroup, self.ledger)
+                        .is_err()
+                    {
                         return self.end(DoneCode::InternalError, "the draft cannot express an id");
                     }
                     return self.wake(key, stream);
@@ -383,7 +389,7 @@ impl<S: Downstream> Turn<'_, S> {
             }
             let image =
                 match datagram.images.find(self.profile.draft) {
-                    Some(image) => image,
+                    Some(image) => image.bytes,
                     None => {
                         let mut object = datagram.object.clone();
                         let image = object.properties.reencode(self.profile.integers).and_then(
@@ -397,9 +403,11 @@ impl<S: Downstream> Turn<'_, S> {
                             subscription.end(DoneCode::InternalError, &reason, self.now);
                             return;
                         };
-                        let image = self.ledger.hold(image);
+                        let bytes = self.ledger.hold(image);
+                        let whole = true;
+                        let image = Image { bytes, whole };
                         datagram.images.keep(self.profile.draft, &image);
-                        image
+                        image.bytes
                     }
                 };
             let priority = datagram

@@ -100,7 +100,7 @@ impl Fanout {
                 bytes: bytes::Bytes::new(),
                 fin: true,
             })),
-            Standing::Ready => match lane.peek(peer.profile, alias, subgroup) {
+            Standing::Ready => match lane.peek(peer.profile, alias, subgroup, &self.ledger) {
                 Ok(Some((bytes, ends))) => {
                     let fin = ends
                         && subgroup.end == Some(End::Fin)

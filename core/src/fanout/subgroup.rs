@@ -16,19 +16,27 @@ use crate::wire::property::Properties;
 /// What an object costs besides its payload and properties, in bytes, in the ledger and in a subscriber's lag.
 pub const OBJECT_OVERHEAD: u32 = 256;
 
+/// Bytes as a draft has them on the wire.
+#[derive(Clone, Debug)]
+pub(super) struct Image {
+    pub(super) bytes: Bytes,
+    /// Whether the payload is in it.
+    pub(super) whole: bool,
+}
+
 /// A wire image per draft, made when first needed.
 #[derive(Debug, Default)]
-pub(super) struct Images(Vec<(Draft, Bytes)>);
+pub(super) struct Images(Vec<(Draft, Image)>);
 
 impl Images {
-    pub(super) fn find(&self, draft: Draft) -> Option<Bytes> {
+    pub(super) fn find(&self, draft: Draft) -> Option<Image> {
         self.0
             .iter()
             .find(|(of, _)| *of == draft)
             .map(|(_, image)| image.clone())
     }
 
-    pub(super) fn keep(&mut self, draft: Draft, image: &Bytes) {
+    pub(super) fn keep(&mut self, draft: Draft, image: &Image) {
         self.0.push((draft, image.clone()));
     }
 }

@@ -140,6 +140,7 @@ impl Subscription {
             self.attention.push(key);
         }
         self.seen = track.change;
+        track.shown = track.change;
     }
 
     /// Forgets lanes of subgroups that the track forgot.

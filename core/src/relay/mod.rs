@@ -168,8 +168,7 @@ impl Relay {
             }
             Event::Datagram { id, object } => self.datagram(now, origin(id), object),
             Event::Closed(closed) => {
-                let why = self.publisher.peers.why_closed(connection, &closed);
-                info!("{}: {why}", self.describe(connection));
+                info!("{}: {closed}", self.describe(connection));
                 self.forget_peer(now, connection);
             }
             // Dealt with by the publisher, or about requests that this relay does not make.

@@ -104,6 +104,26 @@ fn short_writes_resume_where_they_stopped() {
 }
 
 #[test]
+fn a_small_object_is_one_write_and_a_large_one_is_not_copied_again() {
+    let mut stage = Stage::new();
+    let subscriber = stage.plain_subscriber();
+    stage.peer(subscriber).stalled = true;
+    let stream = stage.open(0, 0);
+    stage.object(stream, 0, &[1; 300]);
+    stage.object(stream, 1, &[2; 5000]);
+    stage.settle();
+    let sent = StreamId::local(0);
+    let mut source = stage.fanout.source(subscriber);
+    let mut lengths = Vec::new();
+    while let Some(piece) = source.peek(stage.now, sent) {
+        lengths.push(piece.bytes.len());
+        source.taken(stage.now, sent, piece.bytes.len(), piece.fin);
+    }
+    let (opening, header) = (3 + 4, 4);
+    assert_eq!(lengths, [opening + 300, header, 5000]);
+}
+
+#[test]
 fn a_late_subscriber_joins_the_current_subgroup_at_its_next_object() {
     let mut stage = Stage::new();
     let early = stage.plain_subscriber();

@@ -176,6 +176,24 @@ fn one_subgroup_too_many_is_refused() {
 }
 
 #[test]
+fn one_stream_too_many_for_a_subgroup_is_refused() {
+    let mut stage = Stage::with_limits(Limits {
+        max_streams_per_subgroup: 2,
+        ..Limits::default()
+    });
+    stage.open(0, 0);
+    let second = stage.open(0, 0);
+    let track = stage.track;
+    let now = stage.now;
+    assert_eq!(
+        stage.fanout.open_subgroup(now, track, SOURCE, header(0, 0)),
+        Err(Fault::Stop(ResetCode::ExcessiveLoad))
+    );
+    stage.fin(second);
+    stage.open(0, 0);
+}
+
+#[test]
 fn one_object_too_many_gives_the_subgroup_up() {
     let mut stage = Stage::with_limits(Limits {
         max_objects_per_subgroup: 5,

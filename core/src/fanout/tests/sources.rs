@@ -204,7 +204,7 @@ fn a_source_that_contradicts_itself_makes_the_track_malformed() {
             let two = stage.open(0, 0);
             stage.try_object(two, 0, b"longer")
         }),
-        ("an object received twice differently", |stage| {
+        ("an object in two subgroups", |stage| {
             let one = stage.open(0, 0);
             stage.object(one, 0, b"this");
             let two = stage.open(0, 1);

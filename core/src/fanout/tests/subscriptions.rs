@@ -310,6 +310,23 @@ fn widening_a_range_brings_what_comes_not_what_was() {
 }
 
 #[test]
+fn what_comes_between_an_update_and_the_next_look_is_seen() {
+    let mut stage = Stage::new();
+    let subscriber = stage.plain_subscriber();
+    let stream = stage.open(0, 0);
+    stage.object(stream, 0, b"x");
+    stage.update(subscriber, &filtered(Filter::AbsoluteStart(at(0, 0))));
+    stage.object(stream, 1, b"x");
+    stage.settle();
+    stage.object(stream, 2, b"x");
+    stage.update(subscriber, &filtered(Filter::AbsoluteStart(at(0, 0))));
+    stage.fin(stream);
+    stage.settle();
+    assert_eq!(stage.ids(subscriber).len(), 3);
+    assert!(stage.got(subscriber)[0].fin);
+}
+
+#[test]
 fn a_failed_update_ends_the_subscription() {
     let mut stage = Stage::new();
     let subscriber = stage.plain_subscriber();
