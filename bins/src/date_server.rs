@@ -329,9 +329,10 @@ impl DateServer {
                 log::warn!("{connection} is going away and names '{uri}' instead");
             }
             Event::Closed(closed) => {
-                log::info!("{connection}: {closed}");
+                let why = self.publisher.peers.why_closed(connection, &closed);
+                log::info!("{connection}: {why}");
                 if let Place::Relay { relay, .. } = &self.place {
-                    let sentence = format!("{}: {closed}", relay.url());
+                    let sentence = format!("{}: {why}", relay.url());
                     self.exit.get_or_insert(Exit::Failure(sentence));
                 }
             }

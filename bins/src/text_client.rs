@@ -152,7 +152,10 @@ impl<W: Write> TextClient<W> {
                     goaway.uri.escape_ascii()
                 );
             }
-            Event::Closed(closed) => self.handle_closed(&closed.to_string()),
+            Event::Closed(closed) => {
+                let why = self.peers.why_closed(self.connection, &closed);
+                self.handle_closed(&why);
+            }
             Event::MalformedTrack { rule, .. } => {
                 self.fail(
                     now,

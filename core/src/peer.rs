@@ -76,6 +76,11 @@ impl Peer {
         &mut self.session
     }
 
+    /// The session with the peer, to look at.
+    pub const fn session_ref(&self) -> &Session {
+        &self.session
+    }
+
     /// What the peer asked for when it opened a WebTransport session; `None` on QUIC itself and before it did.
     pub fn web_transport(&self) -> Option<&h3::Request> {
         match &self.layer {

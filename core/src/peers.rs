@@ -9,7 +9,7 @@ use crate::code::SessionCode;
 use crate::peer::Peer;
 use crate::session::{Event, Session, Source};
 use crate::time::Time;
-use crate::transport::{Answer, ConnectionId, Input, Output, Target};
+use crate::transport::{Answer, Closed, ConnectionId, Input, Output, Target};
 
 /// Many peers, which of them need attention, and when.
 ///
@@ -83,6 +83,23 @@ impl Peers {
     /// A peer's session, to prepare what it is about to be polled for.
     pub fn session_quietly(&mut self, connection: ConnectionId) -> Option<&mut Session> {
         Some(self.peers.get_mut(&connection)?.peer.session())
+    }
+
+    /// Why a peer's session is over, in words: our own reason if we closed it, with the rule that the peer broke.
+    pub fn why_closed(&self, connection: ConnectionId, closed: &Closed) -> String {
+        let Some(session) = self.peer(connection).map(Peer::session_ref) else {
+            return closed.to_string();
+        };
+        if let Some((code, rule)) = session.failure() {
+            return format!("closed by us: {code}, {rule}");
+        }
+        match (closed, session.draft()) {
+            (Closed::ByPeer { code, reason }, Some(draft)) => {
+                let code = SessionCode::from_wire(draft, *code);
+                format!("closed by the peer: {code} ({})", reason.escape_ascii())
+            }
+            _ => closed.to_string(),
+        }
     }
 
     /// Lets `connection` be polled.

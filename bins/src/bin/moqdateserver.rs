@@ -150,7 +150,7 @@ fn serve(flags: &Flags, offer: Offer) -> Result<Exit, String> {
     };
     let server = DateServer::serving(offer, drafts, Bytes::from_static(ENDPOINT.as_bytes()))?;
     runtime::serve(flags.common.runtime, settings, server, |bound| {
-        announce(bound, flags)
+        announce(bound, flags);
     })
 }
 

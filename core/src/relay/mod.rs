@@ -168,7 +168,8 @@ impl Relay {
             }
             Event::Datagram { id, object } => self.datagram(now, origin(id), object),
             Event::Closed(closed) => {
-                info!("{}: {closed}", self.describe(connection));
+                let why = self.publisher.peers.why_closed(connection, &closed);
+                info!("{}: {why}", self.describe(connection));
                 self.forget_peer(now, connection);
             }
             // Dealt with by the publisher, or about requests that this relay does not make.

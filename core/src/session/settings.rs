@@ -37,6 +37,22 @@ pub struct Settings {
     pub limits: Limits,
 }
 
+impl Settings {
+    /// A session on raw QUIC that tells nothing of itself and serves only the root path, with the default limits.
+    pub fn new(role: Role) -> Self {
+        Self {
+            role,
+            underlay: Underlay::RawQuic,
+            path: Bytes::new(),
+            authority: Bytes::new(),
+            accepted_paths: Vec::new(),
+            implementation: Bytes::new(),
+            authorization_tokens: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
 /// The bounds of one session's tables and queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

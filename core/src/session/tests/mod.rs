@@ -1,10 +1,12 @@
 //! Sessions against a scripted peer, and two sessions back to back. Tests are named by the rule that they show.
 
+mod bytes;
 mod credit;
 mod endings;
 mod goaway;
 mod names;
 mod pair;
+mod random;
 mod requests;
 mod script;
 mod setup;

@@ -19,8 +19,6 @@ use crate::wire::name::{FullTrackName, TrackName};
 use crate::wire::param::Parameters;
 use crate::wire::property::{Properties, Value};
 
-const ROLES: [Role; 2] = [Role::Client, Role::Server];
-
 #[test]
 fn v25_v26_reserved_namespaces_are_refused_in_18_and_the_application_is_not_asked() {
     for fields in [&["."][..], &[".", "a"], &[".session"], &[".session", "x"]] {

@@ -91,6 +91,16 @@ impl Pair {
         this
     }
 
+    /// What the client wants happens; what it says waits at the server.
+    pub(super) fn step_client(&mut self) {
+        step(self.now, &mut self.client, &mut self.server);
+    }
+
+    /// The same the other way round.
+    pub(super) fn step_server(&mut self) {
+        step(self.now, &mut self.server, &mut self.client);
+    }
+
     pub(super) fn pump(&mut self) {
         loop {
             let a = step(self.now, &mut self.client, &mut self.server);

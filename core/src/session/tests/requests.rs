@@ -15,8 +15,6 @@ use crate::wire::message::{
 };
 use crate::wire::param::{Filter, Parameters};
 
-const ROLES: [Role; 2] = [Role::Client, Role::Server];
-
 #[test]
 fn v1_unknown_message_type_closes_before_its_body_arrives() {
     for draft in DRAFTS {

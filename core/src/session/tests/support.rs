@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::code::{DoneCode, RequestCode};
 use crate::draft::{Draft, IntegerKind};
-use crate::session::{Limits, Piece, Role, Settings, Source, Underlay};
+use crate::session::{Piece, Role, Settings, Source};
 use crate::time::Time;
 use crate::transport::StreamId;
 use crate::wire::id::{GroupId, Location, ObjectId, RequestId, TrackAlias};
@@ -55,14 +55,8 @@ impl Source for Store {
 
 pub(super) fn settings(role: Role) -> Settings {
     Settings {
-        role,
-        underlay: Underlay::RawQuic,
-        path: Bytes::new(),
-        authority: Bytes::new(),
         accepted_paths: vec![Bytes::from_static(b"/moq")],
-        implementation: Bytes::new(),
-        authorization_tokens: Vec::new(),
-        limits: Limits::default(),
+        ..Settings::new(role)
     }
 }
 
