@@ -46,6 +46,7 @@ mod carry;
 pub mod conformance;
 mod connection;
 mod link;
+mod network;
 pub mod node;
 mod pair;
 mod program;
@@ -59,6 +60,7 @@ mod world;
 mod tests;
 
 pub use link::Link;
+pub use network::{Access, Network};
 pub use pair::{Pair, Recorder};
 pub use program::{Failure, Part, Program, Stage, Subgroup, subgroup_header};
 pub use random::Random;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::code::{DoneCode, RequestCode};
+use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::session::{Event, Misuse, Refusal, Request, Response, StreamEnd};
 use crate::time::Time;
 use crate::transport::{ConnectionId, StreamId};
@@ -112,6 +112,27 @@ impl Publisher {
     /// How many objects it sent, counted for each subscription.
     pub const fn objects_sent(&self) -> u64 {
         self.objects_sent
+    }
+
+    /// Abandons every open stream; the rest of its group is not published.
+    ///
+    /// # Errors
+    ///
+    /// A session is over.
+    pub fn reset_all(&mut self, stage: &mut Stage<'_>, code: ResetCode) -> Result<(), Failure> {
+        let now = stage.now();
+        for ((connection, _), feed) in &mut self.feeds {
+            if let Some(subgroup) = feed.open.take() {
+                stage
+                    .session(*connection)?
+                    .reset_stream(now, subgroup.stream(), code);
+            }
+        }
+        self.next = Location {
+            group: GroupId(self.next.group.0 + 1),
+            object: ObjectId(0),
+        };
+        Ok(())
     }
 
     /// The object that it publishes next.

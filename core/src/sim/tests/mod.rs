@@ -1,4 +1,5 @@
 //! The simulator itself, sessions over its bad paths, and networks.
 
+mod relays;
 mod sessions;
 mod world;
