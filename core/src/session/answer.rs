@@ -178,7 +178,7 @@ impl Session {
         }
     }
 
-    fn check_refusal(&self, kind: Kind, refusal: &Refusal) -> Result<(), Misuse> {
+    pub(super) fn check_refusal(&self, kind: Kind, refusal: &Refusal) -> Result<(), Misuse> {
         let Some(redirect) = &refusal.redirect else {
             return if refusal.code == RequestCode::Redirect {
                 Err(Misuse::WrongState("REDIRECT needs to say where to"))

@@ -86,7 +86,9 @@ pub enum Event {
     Request {
         /// Its id, also inside `request`.
         id: RequestId,
-        /// What it asks. Tokens are resolved: only [`Token::UseValue`](crate::wire::param::Token::UseValue) is left.
+        /// What it asks. Tokens are resolved: only [`Token::UseValue`](crate::wire::param::Token::UseValue) is left. A
+        /// FETCH that joins a subscription has become one for the range that it means. Objects of a PUBLISH may arrive
+        /// before it is answered.
         request: Request,
     },
     /// The peer answered a request of ours.

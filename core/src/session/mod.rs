@@ -371,7 +371,7 @@ impl Session {
             Input::Readable(stream) => {
                 if self.incoming.owns(stream) {
                     self.incoming.readable(stream);
-                } else {
+                } else if self.may_read(stream) {
                     self.topology.read(stream);
                 }
                 Ok(())

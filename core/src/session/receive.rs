@@ -21,6 +21,9 @@ use crate::wire::message::{
 /// When a peer that has too many requests open may try again.
 const BUSY: Millis = Millis(1000);
 
+/// Unfinished messages up to this size are not worth counting.
+const SMALL: usize = 4096;
+
 impl Session {
     /// Bytes of a stream of messages, or of one that may become one.
     pub(super) fn receive_bytes(&mut self, stream: StreamId, bytes: &[u8]) -> Result<(), Close> {
@@ -39,7 +42,27 @@ impl Session {
         {
             return Err(Close::violation("V1: unknown control message type"));
         }
+        self.check_unfinished(stream)
+    }
+
+    /// Long messages may come in pieces, but not on ever more streams.
+    fn check_unfinished(&self, stream: StreamId) -> Result<(), Close> {
+        let limit = self.settings.limits.max_unfinished_messages;
+        if self.topology.unfinished(stream) > SMALL && self.topology.all_unfinished() > limit {
+            return Err(Close::new(
+                SessionCode::InternalError,
+                "too many bytes of unfinished messages",
+            ));
+        }
         Ok(())
+    }
+
+    /// Whether a stream of messages may be read now: before the set-up is complete, only what can be the control stream,
+    /// and only until it is known that it is not.
+    pub(super) fn may_read(&self, stream: StreamId) -> bool {
+        self.phase == Phase::Established
+            || self.topology.purpose(stream) != Some(Use::Silent)
+            || (self.may_get_control() && self.topology.peek_type(stream).is_none())
     }
 
     /// Finds out what a stream is for. Whether messages may be taken from it now.
@@ -350,6 +373,10 @@ impl Session {
         }
         self.lost_streams = self.lost_streams.saturating_sub(missing);
         self.peer_ids.forgive();
+        // Those requests are as good as over.
+        for _ in 0..missing {
+            self.request_finished();
+        }
         Ok(())
     }
 

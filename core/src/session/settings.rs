@@ -105,6 +105,8 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Bytes of control messages that wait for the transport on all streams; beyond it the session ends.
     pub max_control_backlog: usize,
+    /// Bytes of control messages of the peer that are not complete yet, on all streams; beyond it the session ends.
+    pub max_unfinished_messages: usize,
     /// Datagrams that wait for the transport; beyond it the oldest is dropped.
     pub max_datagram_backlog: usize,
     /// Data streams open for sending at once; beyond it a new one must wait.
@@ -139,6 +141,7 @@ impl Default for Limits {
             setup_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),
             max_control_backlog: 1 << 20,
+            max_unfinished_messages: 1 << 20,
             max_datagram_backlog: 128,
             max_open_data_streams: 256,
             max_incoming_data_streams: 1024,

@@ -89,9 +89,7 @@ impl Session {
             return;
         }
         // Before the set-up is complete only what can be the control stream is read; the rest waits in the transport.
-        let may_be_control = self.profile.control == ControlModel::SharedStream
-            && self.settings.role == Role::Server;
-        let read = self.phase == Phase::Established || may_be_control;
+        let read = self.phase == Phase::Established || self.may_get_control();
         self.topology.accept(stream, dir, Use::Silent, read);
         self.shed_silent_streams();
     }
@@ -110,11 +108,14 @@ impl Session {
         }
     }
 
+    /// Whether the control stream may be among the bidirectional streams of the peer's.
+    pub(super) fn may_get_control(&self) -> bool {
+        self.profile.control == ControlModel::SharedStream && self.settings.role == Role::Server
+    }
+
     /// Whether a bidirectional stream of the peer's turns out to be the control stream.
     pub(super) fn is_control_stream(&self, stream: StreamId) -> bool {
-        self.profile.control == ControlModel::SharedStream
-            && self.settings.role == Role::Server
-            && self.topology.peek_type(stream) == Some(CLIENT_SETUP)
+        self.may_get_control() && self.topology.peek_type(stream) == Some(CLIENT_SETUP)
     }
 
     /// A unidirectional stream of the peer turned out to be its control stream, and began with these bytes.

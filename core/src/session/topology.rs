@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::draft::IntegerKind;
 use crate::transport::{Answer, Dir, Output, Room, StreamId};
-use crate::wire::frame::{Frame, Framer};
+use crate::wire::frame::{Frame, Framer, MAX_FRAME};
 use crate::wire::id::RequestId;
 use crate::wire::varint;
 
@@ -69,6 +69,10 @@ impl Lane {
 
     fn has_output(&self) -> bool {
         self.sending == Sending::Ready && (!self.queue.is_empty() || self.fin)
+    }
+
+    fn unfinished(&self) -> usize {
+        MAX_FRAME.saturating_sub(self.framer.room()) + self.held.len()
     }
 
     fn is_over(&self) -> bool {
@@ -240,6 +244,16 @@ impl Topology {
         lane.stopped = Some(code);
         self.read(stream);
         false
+    }
+
+    /// How many bytes of a message that is not complete yet are held for a stream.
+    pub(super) fn unfinished(&self, stream: StreamId) -> usize {
+        self.lanes.get(&stream).map_or(0, Lane::unfinished)
+    }
+
+    /// The same for all streams.
+    pub(super) fn all_unfinished(&self) -> usize {
+        self.lanes.values().map(Lane::unfinished).sum()
     }
 
     /// Stops reading a stream until [`Topology::read`].

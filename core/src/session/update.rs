@@ -116,6 +116,10 @@ impl Session {
                 "the request itself is to be answered first",
             ));
         }
+        let kind = open.kind;
+        if let Err(refusal) = &response {
+            self.check_refusal(kind, refusal)?;
+        }
         if let Ok(ok) = &response {
             if !ok.properties.is_empty() {
                 return Err(Misuse::WrongState(

@@ -607,3 +607,55 @@ fn two_equal_runs_are_equal() {
         assert_eq!(run(draft), run(draft));
     }
 }
+
+#[test]
+fn unfinished_messages_are_bounded_over_all_streams() {
+    let mut mine = settings(Role::Server);
+    mine.limits.max_unfinished_messages = 100_000;
+    let mut peer = Scripted::with(Draft::D18, mine);
+    let mut piece = vec![0x03, 0xff, 0xff];
+    piece.resize(40_000, 0);
+    for _ in 0..2 {
+        let stream = peer.open(Dir::Bi);
+        peer.send(stream, &piece);
+        peer.assert_alive();
+    }
+    let stream = peer.open(Dir::Bi);
+    peer.send(stream, &piece);
+    peer.assert_closed(SessionCode::InternalError, "unfinished");
+}
+
+#[test]
+fn streams_that_come_before_the_set_up_are_not_read_however_often_they_are_readable() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::connected(draft, settings(Role::Server));
+        let stream = peer.open(Dir::Bi);
+        for _ in 0..10 {
+            peer.send(stream, &[0x11; 100]);
+        }
+        let reads = peer
+            .outputs
+            .iter()
+            .filter(|output| matches!(output, crate::transport::Output::Read { stream: of, .. } if *of == stream))
+            .count();
+        assert!(reads <= 2, "{reads}");
+    }
+}
+
+#[test]
+fn credit_of_requests_that_got_lost_is_given_back_in_16() {
+    let mut mine = settings(Role::Server);
+    mine.limits.max_requests = 2;
+    let patience = mine.limits.request_id_gap_timeout;
+    let mut peer = Scripted::with(Draft::D16, mine);
+    let lost = peer.open(Dir::Bi);
+    peer.send_reset(lost, 0);
+    let (id, control) = peer.asked(&Message::TrackStatus(status(2, "v")));
+    while peer.message(control).is_some() {}
+    peer.pass(patience);
+    assert_eq!(peer.message(control), Some(Message::MaxRequestId(6)));
+    peer.session
+        .respond(peer.now, id, Response::Ok(RequestOk::default()))
+        .unwrap();
+    peer.asked(&Message::TrackStatus(status(4, "v")));
+}
