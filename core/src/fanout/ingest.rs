@@ -119,8 +119,18 @@ impl Fanout {
     /// The next object on a stream begins. Its payload follows in pieces, if it has any.
     ///
     /// # Errors
-    /// A [`Fault`] tells what to do with the stream or the source; the object is not delivered then.
+    /// A [`Fault`] tells what to do with the source. The stream's handle means nothing from then on: stop the stream.
     pub fn begin_object(
+        &mut self,
+        now: Time,
+        stream: IngestId,
+        header: ObjectHeader,
+    ) -> Result<(), Fault> {
+        let begun = self.admit_object(now, stream, header);
+        begun.map_err(|fault| self.cut_off(now, stream, fault))
+    }
+
+    fn admit_object(
         &mut self,
         now: Time,
         stream: IngestId,
@@ -175,8 +185,13 @@ impl Fanout {
     /// A piece of the payload of the object begun last on this stream.
     ///
     /// # Errors
-    /// A [`Fault`] tells what to do with the stream or the source.
+    /// As [`Fanout::begin_object`].
     pub fn payload(&mut self, now: Time, stream: IngestId, bytes: &[u8]) -> Result<(), Fault> {
+        let taken = self.append(now, stream, bytes);
+        taken.map_err(|fault| self.cut_off(now, stream, fault))
+    }
+
+    fn append(&mut self, now: Time, stream: IngestId, bytes: &[u8]) -> Result<(), Fault> {
         let ingest = self.ingests.get_mut(&stream).ok_or(Fault::Gone)?;
         let Some(current) = ingest.current.as_mut() else {
             return Err(Fault::Misuse("payload without an object"));
@@ -230,10 +245,24 @@ impl Fanout {
         Ok(())
     }
 
+    /// Ends a stream that brought something which was not taken.
+    fn cut_off(&mut self, now: Time, stream: IngestId, fault: Fault) -> Fault {
+        let code = match fault {
+            Fault::Stop(code) => code,
+            Fault::Malformed(_) => ResetCode::MalformedTrack,
+            Fault::Gone | Fault::Contradiction { .. } | Fault::Misuse(_) => {
+                ResetCode::InternalError
+            }
+        };
+        // A reset cannot contradict anything, and the stream may be gone already.
+        let _no_fault = self.end_subgroup(now, stream, StreamEnd::Reset(code));
+        fault
+    }
+
     /// A whole object of a local producer.
     ///
     /// # Errors
-    /// As [`Fanout::begin_object`] and [`Fanout::payload`].
+    /// As [`Fanout::begin_object`].
     pub fn write_object(
         &mut self,
         now: Time,

@@ -63,12 +63,12 @@ pub struct SourceId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IngestId(u64);
 
-/// Why something that a source brought was not taken.
+/// Why something that a source brought was not taken. If it came on a stream, that is over for the fan-out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The track or stream is gone; nothing is to be done.
     Gone,
-    /// Stop the stream with this code; its handle means nothing any more.
+    /// Stop the stream with this code; there is no room for it.
     Stop(ResetCode),
     /// A source broke a rule of the object model (§ Malformed Tracks): cancel its subscription, and
     /// [`close`](Fanout::close_track) the track with MALFORMED_TRACK.

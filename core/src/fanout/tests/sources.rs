@@ -324,15 +324,48 @@ fn a_malformed_track_ends_at_once_for_all() {
 }
 
 #[test]
-fn callers_mistakes_are_told() {
+fn callers_mistakes_are_told_and_end_the_stream() {
+    type Play = fn(&mut Stage, IngestId) -> Result<(), Fault>;
+    let plays: [Play; 4] = [
+        |stage, stream| stage.fanout.payload(stage.now, stream, b"x"),
+        |stage, stream| {
+            stage.begin(stream, 4, 2);
+            stage.try_begin(stream, 5, 0)
+        },
+        |stage, stream| {
+            stage.begin(stream, 4, 2);
+            stage.fanout.payload(stage.now, stream, b"xyz")
+        },
+        |stage, stream| {
+            stage.begin(stream, 4, 0);
+            stage.try_begin(stream, 4, 0)
+        },
+    ];
+    for play in plays {
+        let mut stage = Stage::new();
+        let stream = stage.open(0, 0);
+        assert!(matches!(play(&mut stage, stream), Err(Fault::Misuse(_))));
+        assert_eq!(stage.try_begin(stream, 9, 0), Err(Fault::Gone));
+        stage.settle();
+        assert_eq!(stage.used(), 0);
+    }
+}
+
+#[test]
+fn a_contradicting_stream_does_not_hold_the_subgroup() {
     let mut stage = Stage::new();
-    let stream = stage.open(0, 0);
-    let misuse = |result: Result<(), Fault>| matches!(result, Err(Fault::Misuse(_)));
-    assert!(misuse(stage.fanout.payload(stage.now, stream, b"x")));
-    stage.begin(stream, 4, 2);
-    assert!(misuse(stage.try_begin(stream, 5, 0)));
-    assert!(misuse(stage.fanout.payload(stage.now, stream, b"xyz")));
-    stage.payload(stream, b"xy");
-    assert!(misuse(stage.try_begin(stream, 4, 0)));
-    stage.begin(stream, 5, 0);
+    let subscriber = stage.plain_subscriber();
+    let one = stage.open(0, 0);
+    stage.object(one, 0, b"this");
+    let two = stage.open_from(OTHER, header(0, 0));
+    assert!(stage.try_object(two, 0, b"that").is_err());
+    stage.settle();
+    assert_eq!(stage.got(subscriber)[0].reset, None);
+    let track = stage.track;
+    stage
+        .fanout
+        .remove_source(stage.now, track, SOURCE, ResetCode::Cancelled);
+    stage.settle();
+    assert_eq!(stage.got(subscriber)[0].reset, Some(ResetCode::Cancelled));
+    assert_eq!(stage.used(), 0);
 }
