@@ -336,3 +336,123 @@ proptest! {
         play.finish();
     }
 }
+
+/// A step of one of two sources that bring the same subgroup.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A source brings so many bytes more, and begins and ends what it comes to.
+    Bring(bool, usize),
+    Reset(bool),
+    Settle,
+    Stall(bool),
+    Join,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => (any::<bool>(), 1_usize..900).prop_map(|(one, bytes)| Step::Bring(one, bytes)),
+        1 => any::<bool>().prop_map(Step::Reset),
+        8 => Just(Step::Settle),
+        2 => any::<bool>().prop_map(Step::Stall),
+        1 => Just(Step::Join),
+    ]
+}
+
+/// How far a source is in the subgroup.
+struct Course {
+    stream: Option<IngestId>,
+    object: usize,
+    /// `None`: the object was not begun yet.
+    offset: Option<usize>,
+}
+
+impl Course {
+    fn bring(&mut self, stage: &mut Stage, lengths: &[u64], bytes: usize) {
+        let mut bytes = bytes;
+        while let Some(stream) = self.stream {
+            let Some(length) = lengths.get(self.object) else {
+                stage.fin(stream);
+                self.stream = None;
+                return;
+            };
+            let id = count(self.object);
+            let all = content(0, id, *length);
+            let offset = *self.offset.get_or_insert_with(|| {
+                stage.begin(stream, id, *length);
+                0
+            });
+            let end = all.len().min(offset.saturating_add(bytes));
+            stage.payload(stream, &all[offset..end]);
+            bytes -= end - offset;
+            self.offset = Some(end);
+            if end < all.len() {
+                return;
+            }
+            self.object += 1;
+            self.offset = None;
+            if bytes == 0 {
+                return;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn two_sources_are_as_good_as_one(
+        lengths in prop::collection::vec(0_u64..1500, 1..12),
+        steps in prop::collection::vec(step(), 1..80),
+    ) {
+        let mut stage = Stage::new();
+        let first = stage.plain_subscriber();
+        let mut courses = [SOURCE, SourceId(2)].map(|source| Course {
+            stream: Some(stage.open_from(source, header(0, 0))),
+            object: 0,
+            offset: None,
+        });
+        let mut was_reset = false;
+        for step in steps {
+            match step {
+                Step::Bring(one, bytes) => {
+                    courses[usize::from(one)].bring(&mut stage, &lengths, bytes);
+                }
+                Step::Reset(one) => {
+                    // One at most, so that the other can finish.
+                    if !was_reset && let Some(stream) = courses[usize::from(one)].stream.take() {
+                        was_reset = true;
+                        stage.reset(stream, ResetCode::InternalError);
+                    }
+                }
+                Step::Settle => stage.settle(),
+                Step::Stall(on) => stage.peer(first).stalled = on,
+                Step::Join => {
+                    if stage.peers.len() < 4 {
+                        stage.plain_subscriber();
+                    }
+                }
+            }
+        }
+        for course in &mut courses {
+            course.bring(&mut stage, &lengths, usize::MAX);
+        }
+        stage.peer(first).stalled = false;
+        stage.settle();
+        let expected: Vec<_> = (0..)
+            .zip(&lengths)
+            .map(|(id, length)| (id, content(0, id, *length)))
+            .collect();
+        let got = stage.got(first);
+        prop_assert_eq!(got.len(), 1);
+        prop_assert!(got[0].fin);
+        prop_assert_eq!(&got[0].objects, &expected);
+        for subscriber in stage.peers.keys() {
+            for got in stage.got(*subscriber) {
+                prop_assert!(got.fin);
+                prop_assert_eq!(&got.objects[..], &expected[expected.len() - got.objects.len()..]);
+            }
+        }
+        prop_assert_eq!(stage.used(), 0);
+    }
+}
