@@ -327,7 +327,7 @@ impl Session {
         self.closing.remove(&id);
         self.outgoing.withdraw(id, ResetCode::Cancelled);
         self.timers.stop(Timer::RequestGoAway(id));
-        self.incoming.forget(id, ResetCode::Cancelled);
+        self.drop_data_of(id, ResetCode::Cancelled);
         match open.side {
             Side::Us => {
                 self.token_book.answered(id);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Session;
 use super::answer::Ending;
 use super::close::{Close, Misuse};
-use super::event::{Event, FetchItem};
+use super::event::{Event, FetchItem, StreamEnd};
 use super::incoming::Outcome;
 use super::outgoing::{Content, Delivery, OpenError};
 use super::request::{Kind, Open, Side, Stage, Subject};
@@ -238,6 +238,24 @@ impl Session {
 
     /// What came of data, in order.
     pub(super) fn data_received(&mut self) -> Result<(), Close> {
+        self.take_outcomes();
+        // § Fetch State Management: to stop the stream is not enough, the request is to be cancelled too.
+        for id in std::mem::take(&mut self.stopped_fetches) {
+            self.withdraw(id, ResetCode::Cancelled);
+        }
+        if let Some((stream, bytes)) = self.found_control.take() {
+            return self.adopt_control_stream(stream, &bytes);
+        }
+        Ok(())
+    }
+
+    /// We do not want a request's data any more; its streams end now, before whatever is told of the request.
+    pub(super) fn drop_data_of(&mut self, id: RequestId, code: ResetCode) {
+        self.incoming.forget(id, code);
+        self.take_outcomes();
+    }
+
+    fn take_outcomes(&mut self) {
         while !self.is_closed()
             && let Some(outcome) = self.incoming.poll_outcome()
         {
@@ -247,30 +265,33 @@ impl Session {
                     let code = self.reset_number(code);
                     self.topology.signal(Output::Stop { stream, code });
                 }
-                Outcome::Control { stream, bytes } => self.adopt_control_stream(stream, &bytes)?,
+                Outcome::Control { stream, bytes } => self.found_control = Some((stream, bytes)),
                 Outcome::Settled(id) => self.finish_request(id, Ending::Gone),
                 Outcome::Malformed { request, rule } => self.malformed_track(request, rule),
             }
         }
-        Ok(())
     }
 
     fn data_event(&mut self, event: Event) {
         let ended = if let Event::Fetched {
             id,
-            item: FetchItem::End(_),
+            item: FetchItem::End(end),
         } = &event
         {
-            Some(*id)
+            Some((*id, *end))
         } else {
             None
         };
         self.events.push_back(event);
-        if let Some(id) = ended {
-            if let Some(fetching) = self.requests.find_mut(id).and_then(Open::fetching_mut) {
-                fetching.data_ended = true;
+        match ended {
+            None => {}
+            Some((id, StreamEnd::Stopped)) => self.stopped_fetches.push(id),
+            Some((id, StreamEnd::Fin | StreamEnd::Reset(_))) => {
+                if let Some(fetching) = self.requests.find_mut(id).and_then(Open::fetching_mut) {
+                    fetching.data_ended = true;
+                }
+                self.fetch_maybe_over(id);
             }
-            self.fetch_maybe_over(id);
         }
     }
 
@@ -314,7 +335,7 @@ impl Session {
             && other != id
         {
             // The same track, or one whose subscription is over: the newer request takes the alias.
-            self.incoming.forget(other, ResetCode::Cancelled);
+            self.drop_data_of(other, ResetCode::Cancelled);
             let late = self
                 .requests
                 .find(other)

@@ -95,6 +95,10 @@ pub struct Session {
     token_book: TokenBook,
     timers: Timers,
     incoming: Incoming,
+    /// The peer's control stream and its first bytes, found among its data streams.
+    found_control: Option<(StreamId, Bytes)>,
+    /// FETCHes of ours whose data streams were stopped.
+    stopped_fetches: Vec<RequestId>,
     outgoing: Outgoing,
     /// Requests of which something happens when their data streams are over.
     closing: BTreeSet<RequestId>,
@@ -157,6 +161,8 @@ impl Session {
             token_book: TokenBook::default(),
             timers: Timers::default(),
             incoming: Incoming::new(profile, &limits),
+            found_control: None,
+            stopped_fetches: Vec::new(),
             outgoing: Outgoing::new(&limits),
             closing: BTreeSet::new(),
             events: VecDeque::new(),
@@ -440,7 +446,7 @@ impl Session {
 
     /// The one place where a broken rule ends the session.
     fn settle(&mut self, result: Result<(), Close>) {
-        let result = result.and_then(|()| {
+        let result = result.and_then(|()| self.data_received()).and_then(|()| {
             if self.topology.backlog() > self.settings.limits.max_control_backlog {
                 return Err(Close::new(
                     SessionCode::ControlMessageTimeout,

@@ -17,7 +17,7 @@ use crate::wire::message::{Message, PublishNamespaceCancel};
 impl Session {
     /// Ends a request, whoever sent it: our own is withdrawn, the peer's is not served any more. What the draft has for
     /// it is sent (a reset of the stream, UNSUBSCRIBE, REQUEST_ERROR, PUBLISH_DONE …), data streams of it are reset or
-    /// stopped, and no further event about it follows.
+    /// stopped, and no further event about it follows but the ends of such streams.
     ///
     /// # Errors
     /// [`Misuse::UnknownRequest`] if it is over already.
@@ -32,12 +32,15 @@ impl Session {
 
     /// Ends a request of either side without an event.
     pub(super) fn withdraw(&mut self, id: RequestId, code: ResetCode) {
+        if self.requests.find(id).is_none() {
+            return;
+        }
+        self.drop_data_of(id, code);
         let Some(open) = self.requests.find(id) else {
             return;
         };
         let (kind, side) = (open.kind, open.side);
         let pending = open.stage == Stage::Pending;
-        self.incoming.forget(id, code);
         if open.stage == Stage::Late {
             self.finish_request(id, Ending::Gone);
             return;

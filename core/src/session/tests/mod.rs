@@ -2,6 +2,7 @@
 
 mod bytes;
 mod credit;
+mod data;
 mod endings;
 mod goaway;
 mod names;

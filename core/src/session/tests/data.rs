@@ -1,0 +1,314 @@
+//! Where requests and data meet: aliases, refusals, malformed tracks, and the order of outputs.
+
+use bytes::Bytes;
+
+use super::script::Scripted;
+use super::support::{DRAFTS, done, fetch, publish, range, settings, subscribe, subscribe_ok};
+use crate::code::{DoneCode, RequestCode, ResetCode};
+use crate::draft::Draft;
+use crate::session::{Event, FetchItem, Misuse, Refusal, Request, Response, Role, StreamEnd};
+use crate::transport::{Dir, Input, Output};
+use crate::wire::id::{GroupId, SubgroupId};
+use crate::wire::message::{Message, PublishDone, RequestOk, SubscribeOk};
+
+/// SUBGROUP_HEADER with explicit subgroup id 0 and priority 0, then object 0 with payload "x".
+fn subgroup(alias: u8, group: u8) -> Vec<u8> {
+    vec![0x14, alias, group, 0, 0, 0, 1, b'x']
+}
+
+fn kinds(events: &[Event]) -> Vec<&'static str> {
+    events
+        .iter()
+        .map(|event| match event {
+            Event::Request { .. } => "request",
+            Event::Response { .. } => "response",
+            Event::SubgroupOpened { .. } => "opened",
+            Event::Object { .. } => "object",
+            Event::Payload { .. } => "payload",
+            Event::SubgroupEnded { .. } => "ended",
+            Event::Done { .. } => "done",
+            Event::Cancelled { .. } => "cancelled",
+            Event::MalformedTrack { .. } => "malformed",
+            Event::Datagram { .. } => "datagram",
+            Event::Fetched { .. } => "fetched",
+            Event::Established { .. }
+            | Event::Update { .. }
+            | Event::UpdateResponse { .. }
+            | Event::Namespace { .. }
+            | Event::NamespaceDone { .. }
+            | Event::PublishBlocked { .. }
+            | Event::GoAway { .. }
+            | Event::StreamStopped { .. }
+            | Event::StreamExpired { .. }
+            | Event::StreamDelivered { .. }
+            | Event::CanRequest
+            | Event::CanOpenStream
+            | Event::Closed(_) => "other",
+        })
+        .collect()
+}
+
+fn drain(peer: &mut Scripted) -> Vec<Event> {
+    peer.pump();
+    peer.events.drain(..).collect()
+}
+
+#[test]
+fn data_that_comes_before_its_alias_is_known_follows_the_answer() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Client);
+        let (id, stream) = peer.request(Request::Subscribe(subscribe(0, "v")));
+        let data = peer.open(Dir::Uni);
+        peer.send(data, &subgroup(9, 1));
+        peer.send_fin(data);
+        peer.input(Input::Datagram(Bytes::from_static(&[0x04, 9, 2, 0, b'y'])));
+        assert_eq!(drain(&mut peer), []);
+        peer.say_on(
+            stream,
+            &Message::SubscribeOk(SubscribeOk {
+                request_id: Some(id),
+                ..subscribe_ok(9, None)
+            }),
+        );
+        let events = drain(&mut peer);
+        let mut kinds = kinds(&events);
+        assert_eq!(kinds.remove(0), "response");
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["datagram", "ended", "object", "opened", "payload"]);
+    }
+}
+
+#[test]
+fn late_stream_after_publish_done_is_delivered_and_then_the_alias_is_over_b221() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        let (id, stream) = peer.asked(&Message::Publish(publish(0, "v", 5)));
+        peer.session
+            .respond(peer.now, id, Response::Ok(RequestOk::default()))
+            .unwrap();
+        peer.say_on(
+            stream,
+            &Message::PublishDone(PublishDone {
+                request_id: Some(id),
+                ..done(2)
+            }),
+        );
+        assert_eq!(kinds(&drain(&mut peer)), ["done"]);
+        let data = peer.open(Dir::Uni);
+        peer.send(data, &subgroup(5, 1));
+        peer.send_fin(data);
+        assert_eq!(
+            kinds(&drain(&mut peer)),
+            ["opened", "object", "payload", "ended"]
+        );
+        peer.pass(settings(Role::Server).limits.publish_done_timeout);
+        peer.pass(settings(Role::Server).limits.drain_timeout);
+        let late = peer.open(Dir::Uni);
+        peer.send(late, &subgroup(5, 2));
+        assert_eq!(drain(&mut peer), []);
+        assert!(peer.heard[&late].stop.is_some(), "B217");
+        assert_eq!(peer.session.poll_timeout(), None);
+        peer.assert_alive();
+    }
+}
+
+#[test]
+fn refused_publish_stops_the_streams_that_came_with_it_b218() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        let (id, _) = peer.asked(&Message::Publish(publish(0, "v", 5)));
+        let data = peer.open(Dir::Uni);
+        peer.send(data, &subgroup(5, 1));
+        assert_eq!(kinds(&drain(&mut peer)), ["opened", "object", "payload"]);
+        let refusal = Refusal::new(RequestCode::Uninterested, "no");
+        peer.session
+            .respond(peer.now, id, Response::Error(refusal))
+            .unwrap();
+        peer.pump();
+        assert!(peer.heard[&data].stop.is_some());
+        assert_eq!(kinds(&drain(&mut peer)), ["ended"]);
+    }
+}
+
+#[test]
+fn unsubscribing_stops_the_streams_b222() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        let (id, _) = peer.asked(&Message::Publish(publish(0, "v", 5)));
+        peer.session
+            .respond(peer.now, id, Response::Ok(RequestOk::default()))
+            .unwrap();
+        let data = peer.open(Dir::Uni);
+        peer.send(data, &subgroup(5, 1));
+        peer.session
+            .cancel(peer.now, id, ResetCode::Cancelled)
+            .unwrap();
+        peer.pump();
+        assert!(peer.heard[&data].stop.is_some());
+    }
+}
+
+#[test]
+fn v89_malformed_track_ends_all_our_requests_for_it_b038() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Client);
+        let (id, _) = peer.accepted(Request::Subscribe(subscribe(0, "v")));
+        let (other, _) = peer.request(Request::Fetch(fetch(0, range("v", (0, 0), (1, 0)))));
+        let (unrelated, _) = peer.request(Request::Subscribe(subscribe(0, "w")));
+        let alias = match draft {
+            // 1000, in the integers of each draft.
+            Draft::D18 => [0x83, 0xe8],
+            Draft::D16 => [0x43, 0xe8],
+        };
+        // Group 1 ends with object 0, and then object 1 comes.
+        let first = peer.open(Dir::Uni);
+        let header = |kind: u8| [&[kind], &alias[..], &[1, 0, 0]].concat();
+        peer.send(first, &[header(0x1c), vec![0, 1, b'x']].concat());
+        peer.send_fin(first);
+        let second = peer.open(Dir::Uni);
+        peer.send(second, &[header(0x14), vec![5, 1, b'x']].concat());
+        let events = drain(&mut peer);
+        assert!(
+            events
+                .iter()
+                .any(|event| matches!(event, Event::MalformedTrack { id: of, .. } if *of == id)),
+            "{events:?}"
+        );
+        assert!(
+            events
+                .iter()
+                .any(|event| matches!(event, Event::Cancelled { id: of, .. } if *of == other))
+        );
+        assert_eq!(peer.session.open_requests(), 1);
+        peer.session
+            .cancel(peer.now, unrelated, ResetCode::Cancelled)
+            .unwrap();
+        peer.assert_alive();
+    }
+}
+
+#[test]
+fn fetch_is_over_when_it_was_answered_and_its_stream_ended_in_either_order() {
+    for draft in DRAFTS {
+        for answer_first in [true, false] {
+            let mut peer = Scripted::new(draft, Role::Client);
+            let (id, stream) = peer.request(Request::Fetch(fetch(0, range("v", (0, 0), (1, 0)))));
+            let ok = Message::FetchOk(crate::wire::message::FetchOk {
+                request_id: Some(id),
+                ..super::support::fetch_ok(super::support::at(1, 0))
+            });
+            if answer_first {
+                peer.say_on(stream, &ok);
+            }
+            let data = peer.open(Dir::Uni);
+            peer.send(data, &[5, 0]);
+            peer.send_fin(data);
+            if !answer_first {
+                assert_eq!(peer.session.open_requests(), 1);
+                peer.say_on(stream, &ok);
+            }
+            assert_eq!(peer.session.open_requests(), 0);
+            let events = drain(&mut peer);
+            assert!(events.iter().any(|event| matches!(
+                event,
+                Event::Fetched {
+                    item: FetchItem::End(StreamEnd::Fin),
+                    ..
+                }
+            )));
+            if draft == Draft::D18 {
+                assert!(peer.heard[&stream].fin);
+            }
+        }
+    }
+}
+
+#[test]
+fn control_leaves_before_data_b078() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        let (id, _) = peer.asked(&Message::Subscribe(subscribe(0, "v")));
+        peer.session
+            .respond(peer.now, id, Response::SubscribeOk(subscribe_ok(1, None)))
+            .unwrap();
+        peer.pump();
+        let data = peer
+            .session
+            .open_subgroup(peer.now, id, GroupId(0), SubgroupId(0), 0)
+            .unwrap();
+        peer.store.push(data, &subgroup(1, 0), false);
+        peer.session.stream_ready(data);
+        let announced = Request::PublishNamespace(super::support::announce(0, &["a"]));
+        peer.session.request(peer.now, announced).unwrap();
+        peer.outputs.clear();
+        peer.pump();
+        let writes: Vec<bool> = peer
+            .outputs
+            .iter()
+            .filter_map(|output| {
+                if let Output::Write { urgent, .. } = output {
+                    Some(*urgent)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        assert_eq!(writes, [true, false]);
+    }
+}
+
+#[test]
+fn data_is_sent_only_for_requests_that_are_served() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        let now = peer.now;
+        let open = |peer: &mut Scripted, id| {
+            peer.session
+                .open_subgroup(now, id, GroupId(0), SubgroupId(0), 0)
+                .map(|_| ())
+        };
+        let (id, _) = peer.asked(&Message::Subscribe(subscribe(0, "v")));
+        assert!(matches!(open(&mut peer, id), Err(Misuse::WrongState(_))));
+        peer.session
+            .respond(now, id, Response::SubscribeOk(subscribe_ok(1, None)))
+            .unwrap();
+        assert_eq!(open(&mut peer, id), Ok(()));
+        peer.session.done(now, id, DoneCode::Expired, "").unwrap();
+        assert!(matches!(open(&mut peer, id), Err(Misuse::WrongState(_))));
+        let (mine, _) = peer.request(Request::Subscribe(subscribe(0, "w")));
+        assert!(matches!(open(&mut peer, mine), Err(Misuse::WrongState(_))));
+        assert!(matches!(
+            peer.session.open_fetch(now, mine),
+            Err(Misuse::UnknownRequest)
+        ));
+    }
+}
+
+#[test]
+fn b241_stopping_the_stream_of_a_fetch_cancels_the_fetch() {
+    for draft in DRAFTS {
+        for by_stream in [true, false] {
+            let mut peer = Scripted::new(draft, Role::Client);
+            let (id, stream) = peer.accepted(Request::Fetch(fetch(0, range("v", (0, 0), (1, 0)))));
+            let data = peer.open(Dir::Uni);
+            peer.send(data, &[5, 0]);
+            let (now, code) = (peer.now, ResetCode::Cancelled);
+            if by_stream {
+                peer.session.stop_stream(now, data, code);
+            } else {
+                peer.session.cancel(now, id, code).unwrap();
+            }
+            peer.pump();
+            assert!(peer.heard[&data].stop.is_some());
+            match draft {
+                Draft::D18 => {
+                    let heard = &peer.heard[&stream];
+                    assert!(heard.stop.is_some() && heard.reset.is_some() && !heard.fin);
+                }
+                Draft::D16 => assert_eq!(peer.message(stream), Some(Message::FetchCancel(id))),
+            }
+            assert_eq!(peer.session.open_requests(), 0);
+            assert_eq!(kinds(&drain(&mut peer)), ["fetched"]);
+        }
+    }
+}
