@@ -13,16 +13,16 @@ use async_io::Timer;
 use bytes::Bytes;
 use oxymoq_core::runtime::{ClientSettings, TransportSettings};
 use oxymoq_core::transport::Target;
+use oxymoq_tls::words;
 use rustls::pki_types::ServerName;
 use s2n_quic::client::Connect;
 use s2n_quic::{Client, Connection};
 use smol::Executor;
 use smol::future::FutureExt as _;
 
-use crate::error::Error;
 use crate::io::{self as udp, Outage, SmolIo};
 use crate::ready::lock;
-use crate::{reason, stack, tls};
+use crate::{Error, reason, stack};
 
 /// How long the host's next address waits for an answer from the last one (RFC 8305 § 5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// family, made when first needed. An application has one or two lists.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    tls: Mutex<tls::Client>,
+    tls: Mutex<oxymoq_tls::Client>,
     clients: Mutex<BTreeMap<(bool, Vec<Bytes>), Client>>,
     transport: TransportSettings,
     timeout: Duration,
@@ -55,7 +55,7 @@ impl Connector {
         outage: &Arc<Outage>,
     ) -> Result<Self, Error> {
         Ok(Self {
-            tls: Mutex::new(tls::Client::new(&client.trust)?),
+            tls: Mutex::new(oxymoq_tls::Client::new(&client.trust)?),
             clients: Mutex::default(),
             transport: transport.clone(),
             timeout: client.connect_timeout,
@@ -128,11 +128,9 @@ struct Progress {
 impl Dial {
     async fn try_addresses(self: Arc<Self>) -> Result<Connection, String> {
         let host = &self.target.host;
-        let addresses = resolve(host, self.target.port).await.map_err(|cause| {
-            format!(
-                "the name {host} cannot be resolved ({cause}); check its spelling and the network"
-            )
-        })?;
+        let addresses = resolve(host, self.target.port)
+            .await
+            .map_err(|cause| words::unresolved(host, cause))?;
         lock(&self.progress).resolved = true;
         let start = |address| -> Attempt {
             let dial = Arc::clone(&self);
@@ -161,21 +159,12 @@ impl Dial {
     }
 
     fn no_answer(&self, timeout: Duration) -> String {
-        let Target { host, port, .. } = &self.target;
         let mut progress = lock(&self.progress);
         if !progress.resolved {
-            return format!(
-                "the name {host} was not resolved within {timeout:?}; check the network"
-            );
+            return words::unresolved_in_time(&self.target.host, timeout);
         }
-        let tried: Vec<_> = progress.tried.iter().map(SocketAddr::to_string).collect();
-        progress.failure.take().unwrap_or_else(|| {
-            format!(
-                "no answer from {host}, port {port} ({}) within {timeout:?}; check that a server listens there and that \
-                 UDP gets through",
-                tried.join(", ")
-            )
-        })
+        let failure = progress.failure.take();
+        failure.unwrap_or_else(|| words::no_answer(&self.target, &progress.tried, timeout))
     }
 }
 

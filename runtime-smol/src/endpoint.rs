@@ -21,10 +21,9 @@ use smol::{Executor, Task};
 use crate::admission::Door;
 use crate::connection::Connection;
 use crate::dial::Connector;
-use crate::error::Error;
 use crate::io::{self, Outage, SmolIo};
 use crate::ready::{Event, Ready};
-use crate::{reason, stack, tls};
+use crate::{Error, reason, stack};
 
 /// Outputs of one connection that are carried out before others have their turn.
 const TURN: usize = 512;
@@ -70,7 +69,7 @@ impl Endpoint {
         let mut alpns = Vec::new();
         let mut local = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         if let Some(wanted) = &settings.server {
-            let (tls, sha256) = tls::server(wanted)?;
+            let (tls, sha256) = oxymoq_tls::server(wanted)?;
             let address = wanted.listen;
             let failed = |cause| Error::Bind { address, cause };
             let socket = io::bind(address, transport.socket_buffer).map_err(failed)?;

@@ -28,7 +28,7 @@ use s2n_quic_platform::syscall::{self, SocketType, UnixMessage};
 use smol::Executor;
 use socket2::Socket;
 
-use crate::error::Error;
+use crate::Error;
 use crate::ready::lock;
 
 /// One entry of a ring: what `recvmmsg` and `sendmmsg` take.

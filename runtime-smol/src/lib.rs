@@ -41,13 +41,11 @@ mod connection;
 mod datagram;
 mod dial;
 mod endpoint;
-mod error;
 mod io;
 mod observe;
 mod ready;
 mod reason;
 mod stack;
-mod tls;
 
 use async_signal::{Signal, Signals};
 use log::info;
@@ -56,7 +54,7 @@ use smol::future::FutureExt as _;
 use smol::stream::StreamExt as _;
 
 pub use endpoint::Endpoint;
-pub use error::Error;
+pub use oxymoq_tls::Error;
 
 /// Drives `app` on this thread until it exits.
 ///

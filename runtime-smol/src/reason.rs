@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use oxymoq_core::transport::{Closed, Target};
+use oxymoq_tls::words::{self, NO_APPLICATION_PROTOCOL};
 use s2n_quic::connection::Error;
 use s2n_quic::provider::connection_close_formatter::{
     self as formatter, ConnectionClose, Formatter, Production,
@@ -16,8 +17,6 @@ use crate::admission::Ended;
 
 /// TLS alerts reach QUIC as transport error codes from here on (RFC 9001 § 4.8).
 const TLS_ALERT: u64 = 0x100;
-/// TLS alert 120: no application protocol in common (RFC 7301).
-const NO_APPLICATION_PROTOCOL: u8 = 120;
 /// By how much s2n-quic's deadlines may be early.
 const ROUNDING: Duration = Duration::from_millis(20);
 /// The server does not want the connection (RFC 9000 § 20.1).
@@ -66,7 +65,6 @@ pub(crate) fn reset_code(error: &stream::Error) -> Option<u64> {
 
 /// Why an attempt to connect failed, in one sentence.
 pub(crate) fn of_client(cause: &Error, target: &Target) -> String {
-    let server = format!("{}, port {}", target.host, target.port);
     let Error::Transport {
         code,
         reason,
@@ -74,19 +72,14 @@ pub(crate) fn of_client(cause: &Error, target: &Target) -> String {
         ..
     } = *cause
     else {
-        return format!("the handshake with {server} failed: {}", sentence(cause));
+        return words::handshake_failed(target, sentence(cause));
     };
     if code.as_u64() == CONNECTION_REFUSED {
-        return format!(
-            "the server at {server} refused the connection; it may be full, try again later"
-        );
+        return words::refused(target);
     }
     let alert = alert(code.as_u64());
     if alert == Some(NO_APPLICATION_PROTOCOL) {
-        return format!(
-            "the server at {server} speaks none of {}",
-            names(&target.alpns)
-        );
+        return words::no_common_protocol(target);
     }
     if initiator == Location::Local && alert.is_some() {
         // rustls has the exact reason, but s2n-quic passes on its alert alone.
@@ -98,20 +91,18 @@ pub(crate) fn of_client(cause: &Error, target: &Target) -> String {
             Some(48) => "nobody who is trusted here issued its certificate",
             _ => reason,
         };
-        return format!(
-            "the server at {server} is not trusted: {why}; trust its certificate or the authority that issued it"
-        );
+        return words::untrusted(target, why);
     }
-    format!("the handshake with {server} failed: {}", sentence(cause))
+    words::handshake_failed(target, sentence(cause))
 }
 
 /// Why a client's handshake failed, in one sentence.
 pub(crate) fn of_server(ended: &Ended, timeout: Duration, alpns: &[Bytes]) -> String {
     match ended.cause {
         Some(cause) if alert(cause.code.as_u64()) == Some(NO_APPLICATION_PROTOCOL) => {
-            format!("the client offers none of {}", names(alpns))
+            words::client_has_no_common_protocol(alpns)
         }
-        Some(cause) => format!("the handshake failed: {cause}"),
+        Some(cause) => words::client_handshake_failed(cause),
         None if ended.after + ROUNDING >= timeout => {
             "the client did not finish its handshake in time".to_owned()
         }
@@ -123,17 +114,9 @@ fn alert(code: u64) -> Option<u8> {
     u8::try_from(code.checked_sub(TLS_ALERT)?).ok()
 }
 
-fn names(alpns: &[Bytes]) -> String {
-    let names: Vec<_> = alpns
-        .iter()
-        .map(|alpn| alpn.escape_ascii().to_string())
-        .collect();
-    names.join(", ")
-}
-
 fn sentence(error: &Error) -> String {
     if let Error::StatelessReset { .. } = error {
-        "the peer has forgotten the connection, for instance because it was restarted".to_owned()
+        words::peer_forgot()
     } else if let Error::MaxHandshakeDurationExceeded {
         max_handshake_duration,
         ..
@@ -150,9 +133,9 @@ fn sentence(error: &Error) -> String {
         let mut what = transport::Error::new(code.as_varint());
         what.reason = reason;
         if initiator == Location::Local {
-            format!("the peer broke the rules of QUIC: {what}")
+            words::peer_broke_the_rules(what)
         } else {
-            format!("the peer's transport gave up: {what}")
+            words::peer_gave_up(what)
         }
     } else {
         error.to_string()

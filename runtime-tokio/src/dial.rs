@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use oxymoq_core::transport::{Application, Closed, ConnectionId, Input, Target};
+use oxymoq_tls::words;
 use quinn_proto::{ConnectionError, ConnectionHandle};
 use tokio::task::JoinSet;
 
@@ -89,10 +90,7 @@ impl<A: Application> Driver<'_, A> {
         match found {
             Ok(addresses) => dial.addresses = addresses.into(),
             Err(cause) => {
-                dial.failure = Some(format!(
-                    "the name {} cannot be resolved ({cause}); check its spelling and the network",
-                    dial.target.host
-                ));
+                dial.failure = Some(words::unresolved(&dial.target.host, cause));
             }
         }
         self.try_next(id);
@@ -209,13 +207,9 @@ impl<A: Application> Driver<'_, A> {
 }
 
 fn no_answer(dial: &Dial, timeout: Duration) -> String {
-    let Target { host, port, .. } = &dial.target;
-    if !dial.resolved {
-        return format!("the name {host} was not resolved within {timeout:?}; check the network");
+    if dial.resolved {
+        words::no_answer(&dial.target, &dial.tried, timeout)
+    } else {
+        words::unresolved_in_time(&dial.target.host, timeout)
     }
-    let tried: Vec<String> = dial.tried.iter().map(SocketAddr::to_string).collect();
-    format!(
-        "no answer from {host}, port {port} ({}) within {timeout:?}; check that a server listens there and that UDP gets through",
-        tried.join(", ")
-    )
 }

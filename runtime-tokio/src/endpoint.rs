@@ -19,7 +19,7 @@ use crate::dial::{Dial, Lookups};
 use crate::slot::{Owner, Slot, Slots};
 use crate::socket::{Bound, Packet, Socket};
 use crate::timer::Timers;
-use crate::{Error, config, tls};
+use crate::{Error, config};
 
 /// Batches received before connections are served.
 const MAX_BATCHES: usize = 4;
@@ -32,7 +32,7 @@ const LINGER: Duration = Duration::from_secs(1);
 pub struct Endpoint {
     bound: Bound,
     quic: quinn_proto::Endpoint,
-    tls: tls::Client,
+    tls: oxymoq_tls::Client,
     alpns: Vec<Bytes>,
     fingerprint: Option<[u8; 32]>,
     client: ClientSettings,
@@ -50,11 +50,11 @@ impl Endpoint {
             client,
             transport,
         } = settings;
-        let tls = tls::Client::new(&client.trust)?;
+        let tls = oxymoq_tls::Client::new(&client.trust)?;
         let mut fingerprint = None;
         let mut quic_server = None;
         if let Some(server) = &server {
-            let (config, own) = tls::server(server)?;
+            let (config, own) = oxymoq_tls::server(server)?;
             fingerprint = Some(own);
             quic_server = Some(Arc::new(config::server(config, &transport)?));
         }
@@ -142,7 +142,7 @@ pub(crate) struct Driver<'a, A> {
     pub(crate) app: &'a mut A,
     pub(crate) socket: Socket,
     pub(crate) quic: quinn_proto::Endpoint,
-    pub(crate) tls: tls::Client,
+    pub(crate) tls: oxymoq_tls::Client,
     pub(crate) alpns: Vec<Bytes>,
     pub(crate) client: ClientSettings,
     pub(crate) transport: TransportSettings,

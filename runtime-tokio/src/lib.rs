@@ -26,20 +26,18 @@ mod config;
 mod connection;
 mod dial;
 mod endpoint;
-mod error;
 mod reason;
 mod serve;
 mod slot;
 mod socket;
 mod timer;
-mod tls;
 
 use log::info;
 use oxymoq_core::transport::{Application, Exit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use endpoint::Endpoint;
-pub use error::Error;
+pub use oxymoq_tls::Error;
 
 /// Drives `app` on this thread until it exits.
 ///

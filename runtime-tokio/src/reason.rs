@@ -2,10 +2,8 @@
 
 use bytes::Bytes;
 use oxymoq_core::transport::{Closed, Target};
+use oxymoq_tls::words::{self, NO_APPLICATION_PROTOCOL};
 use quinn_proto::{ConnectionError, TransportErrorCode};
-
-/// TLS alert 120: no application protocol in common (RFC 7301).
-const NO_APPLICATION_PROTOCOL: u8 = 120;
 
 /// Why an established connection ended.
 pub(crate) fn closed(cause: &ConnectionError) -> Closed {
@@ -16,15 +14,9 @@ pub(crate) fn closed(cause: &ConnectionError) -> Closed {
         },
         ConnectionError::TimedOut => Closed::TimedOut,
         ConnectionError::LocallyClosed => Closed::ByUs,
-        ConnectionError::Reset => {
-            Closed::Lost("the peer does not know this connection any more".to_owned())
-        }
-        ConnectionError::ConnectionClosed(close) => {
-            Closed::Lost(format!("the peer's transport gave up: {close}"))
-        }
-        ConnectionError::TransportError(error) => {
-            Closed::Lost(format!("the peer broke the rules of QUIC: {error}"))
-        }
+        ConnectionError::Reset => Closed::Lost(words::peer_forgot()),
+        ConnectionError::ConnectionClosed(close) => Closed::Lost(words::peer_gave_up(close)),
+        ConnectionError::TransportError(error) => Closed::Lost(words::peer_broke_the_rules(error)),
         ConnectionError::VersionMismatch | ConnectionError::CidsExhausted => {
             Closed::Lost(cause.to_string())
         }
@@ -33,50 +25,40 @@ pub(crate) fn closed(cause: &ConnectionError) -> Closed {
 
 /// Why an attempt to connect failed, in one sentence.
 pub(crate) fn of_client(cause: &ConnectionError, target: &Target) -> String {
-    let server = format!("{}, port {}", target.host, target.port);
+    let server = words::server(target);
     if is_no_common_protocol(cause) {
-        return format!(
-            "the server at {server} speaks none of {}",
-            names(&target.alpns)
-        );
+        return words::no_common_protocol(target);
     }
     match cause {
         ConnectionError::ConnectionClosed(close)
             if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
         {
-            format!(
-                "the server at {server} refused the connection; it may be full, try again later"
-            )
+            words::refused(target)
         }
         ConnectionError::ConnectionClosed(close) => {
-            format!("the server at {server} broke off the handshake: {close}")
+            format!("{server} broke off the handshake: {close}")
         }
         ConnectionError::ApplicationClosed(close) => {
-            format!("the server at {server} closed the connection during the handshake: {close}")
+            format!("{server} closed the connection during the handshake: {close}")
         }
-        ConnectionError::TransportError(error) if error.reason.contains("certificate") => format!(
-            "the server at {server} is not trusted: {}; trust its certificate or the authority that issued it",
-            error.reason
-        ),
-        ConnectionError::TransportError(error) => {
-            format!("the handshake with {server} failed: {error}")
+        ConnectionError::TransportError(error) if error.reason.contains("certificate") => {
+            words::untrusted(target, &error.reason)
         }
-        ConnectionError::TimedOut => format!("the server at {server} stopped answering"),
+        ConnectionError::TransportError(error) => words::handshake_failed(target, error),
+        ConnectionError::TimedOut => format!("{server} stopped answering"),
         ConnectionError::VersionMismatch => {
-            format!("the server at {server} does not speak QUIC version 1")
+            format!("{server} does not speak QUIC version 1")
         }
         ConnectionError::Reset
         | ConnectionError::LocallyClosed
-        | ConnectionError::CidsExhausted => {
-            format!("the connection to {server} failed: {cause}")
-        }
+        | ConnectionError::CidsExhausted => words::handshake_failed(target, cause),
     }
 }
 
 /// Why a client's handshake failed, in one sentence.
 pub(crate) fn of_server(cause: &ConnectionError, alpns: &[Bytes]) -> String {
     if is_no_common_protocol(cause) {
-        return format!("the client offers none of {}", names(alpns));
+        return words::client_has_no_common_protocol(alpns);
     }
     match cause {
         ConnectionError::ConnectionClosed(close) => {
@@ -90,7 +72,7 @@ pub(crate) fn of_server(cause: &ConnectionError, alpns: &[Bytes]) -> String {
         | ConnectionError::VersionMismatch
         | ConnectionError::Reset
         | ConnectionError::LocallyClosed
-        | ConnectionError::CidsExhausted => format!("the handshake failed: {cause}"),
+        | ConnectionError::CidsExhausted => words::client_handshake_failed(cause),
     }
 }
 
@@ -106,12 +88,4 @@ fn is_no_common_protocol(cause: &ConnectionError) -> bool {
         | ConnectionError::LocallyClosed
         | ConnectionError::CidsExhausted => false,
     }
-}
-
-fn names(alpns: &[Bytes]) -> String {
-    let names: Vec<String> = alpns
-        .iter()
-        .map(|alpn| alpn.escape_ascii().to_string())
-        .collect();
-    names.join(", ")
 }

@@ -190,77 +190,38 @@ fn foreign_address_is_named() {
 }
 
 #[test]
-fn unusable_certificates_and_keys_are_named() {
-    let (chain, key) = certificate(&["localhost"], false);
-    let (_, other_key) = certificate(&["localhost"], false);
+fn unusable_certificate_is_named() {
     let nonsense = pem("nonsense.pem", "hello");
-    let broken = pem(
-        "broken.pem",
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-    );
-    for (chain, key, words) in [
-        (
-            &nonsense,
-            &key,
-            "cannot use the certificate nonsense.pem: it holds no certificate in PEM form",
-        ),
-        (
-            &broken,
-            &key,
-            "cannot use the certificate broken.pem: it holds a certificate that cannot be read",
-        ),
-        (
-            &chain,
-            &nonsense,
-            "cannot use the private key nonsense.pem: it holds no unencrypted private key",
-        ),
-        (
-            &chain,
-            &other_key,
-            "the private key test.key does not belong to the certificate test.pem",
-        ),
-    ] {
-        let error = Endpoint::bind(with_certificate(chain.clone(), key.clone())).unwrap_err();
-        assert!(error.to_string().starts_with(words), "{error}");
-    }
-    let error = Endpoint::bind(trusting(vec![nonsense])).unwrap_err();
+    let error = Endpoint::bind(with_certificate(nonsense.clone(), nonsense.clone())).unwrap_err();
+    let said = error.to_string();
     assert!(
-        error
-            .to_string()
-            .starts_with("cannot trust nonsense.pem: it holds no certificate"),
-        "{error}"
+        said.starts_with("cannot use the certificate nonsense.pem: "),
+        "{said}"
     );
+    let error = Endpoint::bind(trusting(vec![nonsense])).unwrap_err();
+    let said = error.to_string();
+    assert!(said.starts_with("cannot trust nonsense.pem: "), "{said}");
 }
 
 #[test]
-fn exact_certificate_is_trusted_whether_or_not_it_may_sign() {
-    for authority in [false, true] {
-        let (chain, key) = certificate(&["localhost", "127.0.0.1"], authority);
-        let (_, at_client) = connect_to(
-            with_certificate(chain.clone(), key),
-            trusting(vec![chain]),
-            "127.0.0.1",
-        );
-        assert_eq!(at_client, Closed::ByUs, "authority: {authority}");
-    }
+fn exact_certificate_is_trusted() {
+    let (chain, key) = certificate(&["localhost", "127.0.0.1"], false);
+    let settings = with_certificate(chain.clone(), key);
+    let (_, at_client) = connect_to(settings, trusting(vec![chain]), "127.0.0.1");
+    assert_eq!(at_client, Closed::ByUs);
 }
 
 #[test]
 fn exact_certificate_counts_for_its_own_names_only() {
-    for authority in [false, true] {
-        let (chain, key) = certificate(&["example.org"], authority);
-        let (_, at_client) = connect_to(
-            with_certificate(chain.clone(), key),
-            trusting(vec![chain]),
-            "127.0.0.1",
-        );
-        let why = failed(&at_client);
-        assert!(
-            why.contains("is not trusted: invalid peer certificate"),
-            "{why}"
-        );
-        assert!(why.contains("not valid for"), "{why}");
-    }
+    let (chain, key) = certificate(&["example.org"], false);
+    let settings = with_certificate(chain.clone(), key);
+    let (_, at_client) = connect_to(settings, trusting(vec![chain]), "127.0.0.1");
+    let why = failed(&at_client);
+    assert!(
+        why.contains("is not trusted: invalid peer certificate"),
+        "{why}"
+    );
+    assert!(why.contains("not valid for"), "{why}");
 }
 
 #[test]
@@ -319,16 +280,9 @@ fn application_may_give_up_while_connecting() {
 }
 
 #[test]
-fn fingerprint_is_that_of_the_certificate() {
-    let (chain, key) = certificate(&["localhost"], false);
-    let endpoint = Endpoint::bind(with_certificate(chain.clone(), key.clone())).unwrap();
-    let again = Endpoint::bind(with_certificate(chain, key)).unwrap();
-    assert!(endpoint.fingerprint().is_some_and(|print| print != [0; 32]));
-    assert_eq!(endpoint.fingerprint(), again.fingerprint());
-    let own = Endpoint::bind(server_settings()).unwrap();
-    assert_ne!(endpoint.fingerprint(), own.fingerprint());
-    assert_eq!(
-        Endpoint::bind(client_settings()).unwrap().fingerprint(),
-        None
-    );
+fn server_has_a_fingerprint_and_a_client_has_none() {
+    let server = Endpoint::bind(server_settings()).unwrap();
+    assert!(server.fingerprint().is_some_and(|print| print != [0; 32]));
+    let client = Endpoint::bind(client_settings()).unwrap();
+    assert_eq!(client.fingerprint(), None);
 }

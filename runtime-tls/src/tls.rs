@@ -22,9 +22,10 @@ const SELF_SIGNED_VALIDITY: Duration = Duration::from_secs(13 * 24 * 3600);
 const SELF_SIGNED_BACKDATED: Duration = Duration::from_secs(24 * 3600);
 
 /// What a server presents, and the SHA-256 fingerprint of its own certificate.
-pub(crate) fn server(
-    settings: &ServerSettings,
-) -> Result<(Arc<rustls::ServerConfig>, [u8; 32]), Error> {
+///
+/// # Errors
+/// If the certificate or its key cannot be used.
+pub fn server(settings: &ServerSettings) -> Result<(Arc<rustls::ServerConfig>, [u8; 32]), Error> {
     let (chain, key) = match &settings.certificate {
         Certificate::Pem { chain, key } => read(chain, key)?,
         Certificate::SelfSigned => self_signed()?,
@@ -46,7 +47,7 @@ pub(crate) fn server(
 
 /// How outgoing connections check the server; the system's authorities are loaded when the first one is made.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     trust: ClientTrust,
     config: Option<rustls::ClientConfig>,
 }
@@ -62,7 +63,10 @@ enum ClientTrust {
 
 impl Client {
     /// Reads the certificates to be trusted.
-    pub(crate) fn new(trust: &Trust) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// If one of them cannot be used.
+    pub fn new(trust: &Trust) -> Result<Self, Error> {
         let trust = match trust {
             Trust::Certificates { system, extra } => {
                 let mut certificates = Vec::new();
@@ -85,11 +89,11 @@ impl Client {
         })
     }
 
-    /// The configuration for a connection that offers these protocols. The error is a sentence.
-    pub(crate) fn offering(
-        &mut self,
-        alpns: &[Bytes],
-    ) -> Result<Arc<rustls::ClientConfig>, String> {
+    /// The configuration for a connection that offers these protocols.
+    ///
+    /// # Errors
+    /// A sentence, if there is nobody to trust.
+    pub fn offering(&mut self, alpns: &[Bytes]) -> Result<Arc<rustls::ClientConfig>, String> {
         let mut config = match &self.config {
             Some(config) => config.clone(),
             None => self.config.insert(self.trust.config()?).clone(),
@@ -350,5 +354,197 @@ impl ServerCertVerifier for BelieveAnyone {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pem(origin: &str, content: &str) -> Pem {
+        Pem {
+            origin: origin.to_owned(),
+            content: content.as_bytes().to_vec(),
+        }
+    }
+
+    /// A self-signed certificate and its key for this name.
+    fn certificate(name: &str, adjust: impl FnOnce(&mut rcgen::CertificateParams)) -> (Pem, Pem) {
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::ExplicitNoCa;
+        adjust(&mut params);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let chain = params.self_signed(&key).unwrap();
+        (
+            pem("test.pem", &chain.pem()),
+            pem("test.key", &key.serialize_pem()),
+        )
+    }
+
+    fn may_sign(params: &mut rcgen::CertificateParams) {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    }
+
+    fn settings(certificate: Certificate) -> ServerSettings {
+        ServerSettings {
+            certificate,
+            ..ServerSettings::new(0, vec!["moqt-18".into()])
+        }
+    }
+
+    fn with(chain: &Pem, key: &Pem) -> ServerSettings {
+        settings(Certificate::Pem {
+            chain: chain.clone(),
+            key: key.clone(),
+        })
+    }
+
+    fn trusting(extra: &[&Pem]) -> Trust {
+        Trust::Certificates {
+            system: false,
+            extra: extra.iter().map(|&pem| pem.clone()).collect(),
+        }
+    }
+
+    /// What a client with this trust thinks of the server under this name; `None`: it believes it.
+    fn verdict(server: &ServerSettings, trust: &Trust, host: &str) -> Option<rustls::Error> {
+        let (server, _) = super::server(server).unwrap();
+        let mut client = Client::new(trust).unwrap();
+        let offer = client.offering(&["moqt-18".into()]).unwrap();
+        let host = ServerName::try_from(host.to_owned()).unwrap();
+        let mut client = rustls::ClientConnection::new(offer, host).unwrap();
+        let mut server = rustls::ServerConnection::new(server).unwrap();
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut wire.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            wire.clear();
+            server.write_tls(&mut wire).unwrap();
+            client.read_tls(&mut wire.as_slice()).unwrap();
+            if let Err(refusal) = client.process_new_packets() {
+                return Some(refusal);
+            }
+        }
+        assert_eq!(client.alpn_protocol(), Some(&b"moqt-18"[..]));
+        None
+    }
+
+    #[test]
+    fn unusable_certificates_and_keys_are_named() {
+        let (chain, key) = certificate("localhost", |_| {});
+        let (_, other_key) = certificate("localhost", |_| {});
+        let nonsense = pem("nonsense.pem", "hello");
+        let broken = pem(
+            "broken.pem",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        );
+        for (chain, key, words) in [
+            (
+                &nonsense,
+                &key,
+                "cannot use the certificate nonsense.pem: it holds no certificate in PEM form",
+            ),
+            (
+                &broken,
+                &key,
+                "cannot use the certificate broken.pem: it holds a certificate that cannot be read",
+            ),
+            (
+                &chain,
+                &nonsense,
+                "cannot use the private key nonsense.pem: it holds no unencrypted private key",
+            ),
+            (
+                &chain,
+                &other_key,
+                "the private key test.key does not belong to the certificate test.pem",
+            ),
+        ] {
+            let error = server(&with(chain, key)).unwrap_err();
+            assert!(error.to_string().starts_with(words), "{error}");
+        }
+        let error = Client::new(&trusting(&[&nonsense])).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot trust nonsense.pem: it holds no certificate"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn fingerprint_is_that_of_the_certificate() {
+        let (chain, key) = certificate("localhost", |_| {});
+        let [first, again] = [(); 2].map(|()| server(&with(&chain, &key)).unwrap().1);
+        assert_eq!(first, again);
+        let own = server(&settings(Certificate::SelfSigned)).unwrap().1;
+        assert_ne!(first, own);
+        // SHA-256 of "abc" (FIPS 180-4).
+        let known = fingerprint(&CertificateDer::from(b"abc".to_vec()));
+        assert_eq!(known[..4], [0xba, 0x78, 0x16, 0xbf]);
+    }
+
+    #[test]
+    fn certificate_made_in_memory_is_for_this_machine() {
+        let server = settings(Certificate::SelfSigned);
+        for host in ["localhost", "127.0.0.1", "::1"] {
+            assert_eq!(verdict(&server, &Trust::Anyone, host), None);
+        }
+        let (other, _) = certificate("localhost", |_| {});
+        let refusal = verdict(&server, &trusting(&[&other]), "localhost");
+        assert_eq!(
+            refusal,
+            Some(CertificateError::UnknownIssuer.into()),
+            "nobody vouches for it"
+        );
+    }
+
+    #[test]
+    fn exact_certificate_is_believed_for_its_own_names_whether_or_not_it_may_sign() {
+        for (chain, key) in [
+            certificate("localhost", |_| {}),
+            certificate("localhost", may_sign),
+        ] {
+            let (server, trust) = (with(&chain, &key), trusting(&[&chain]));
+            assert_eq!(verdict(&server, &trust, "localhost"), None);
+            let refusal = verdict(&server, &trust, "example.org");
+            assert!(
+                matches!(
+                    refusal,
+                    Some(rustls::Error::InvalidCertificate(
+                        CertificateError::NotValidForNameContext { .. }
+                    ))
+                ),
+                "{refusal:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn exact_certificate_is_not_believed_once_it_has_expired() {
+        let (chain, key) = certificate("localhost", |params| {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        });
+        let refusal = verdict(&with(&chain, &key), &trusting(&[&chain]), "localhost");
+        assert!(
+            matches!(
+                refusal,
+                Some(rustls::Error::InvalidCertificate(
+                    CertificateError::ExpiredContext { .. }
+                ))
+            ),
+            "{refusal:?}"
+        );
+    }
+
+    #[test]
+    fn nobody_to_trust_is_said_when_connecting() {
+        let mut client = Client::new(&trusting(&[])).unwrap();
+        let said = client.offering(&[]).unwrap_err();
+        assert!(
+            said.starts_with("no certificate authority is known"),
+            "{said}"
+        );
     }
 }
