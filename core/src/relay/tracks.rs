@@ -44,6 +44,11 @@ impl Relay {
     /// SUBSCRIBE: answered at once if the track is here, else when a publisher has answered.
     pub(super) fn subscribe(&mut self, now: Time, origin: Origin, request: Subscribe) {
         let name = request.track;
+        debug!(
+            "{} subscribes to {name}: {:?}",
+            self.describe(origin.connection),
+            request.parameters
+        );
         if !self.tracks.contains_key(&name) {
             if self.tracks.len() >= self.settings.limits.max_tracks {
                 let refusal = Refusal::new(RequestCode::ExcessiveLoad, "too many tracks");
@@ -120,7 +125,7 @@ impl Relay {
             request_id: RequestId(0),
             track: name.clone(),
             parameters: Parameters {
-                filter: Some(Filter::LargestObject),
+                filter: track.upstream_filter(),
                 forward: Some(forward),
                 subscriber_priority: Some(UPSTREAM_PRIORITY),
                 ..Parameters::default()
@@ -195,7 +200,11 @@ impl Relay {
             *upstream = Upstream::Established { forward };
         }
         let waiting = std::mem::take(&mut track.waiting);
-        info!("{} publishes {name}", self.describe(origin.connection));
+        let who = self.describe(origin.connection);
+        match largest {
+            Some(largest) => info!("{who} publishes {name}, so far up to {largest}"),
+            None => info!("{who} publishes {name}, nothing so far"),
+        }
         for (origin, parameters) in waiting {
             self.waiting.remove(&origin);
             let Origin {
@@ -464,6 +473,24 @@ impl Relay {
                 self.give_up_if_hopeless(now, &name, &refusal);
             }
         }
+    }
+}
+
+impl Track {
+    /// The filter of our own subscription: from the next object on, unless somebody who waits asked for more. A publisher
+    /// that starts because it is subscribed to may count its first object as the largest already; whoever asked without a
+    /// filter is to have that one too.
+    fn upstream_filter(&self) -> Option<Filter> {
+        let is_next = |parameters: &Parameters| {
+            matches!(
+                parameters.filter,
+                Some(Filter::LargestObject | Filter::NextGroupStart)
+            )
+        };
+        self.waiting
+            .values()
+            .all(is_next)
+            .then_some(Filter::LargestObject)
     }
 }
 
