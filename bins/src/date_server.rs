@@ -340,6 +340,7 @@ impl DateServer {
             | Event::StreamExpired { .. }
             | Event::MalformedTrack { .. }
             | Event::CanRequest
+            | Event::Settled { .. }
             | Event::StreamDelivered { .. }
             | Event::CanOpenStream
             | Event::UpdateResponse { .. }

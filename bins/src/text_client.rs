@@ -48,6 +48,8 @@ pub struct TextClient<W> {
     connection: ConnectionId,
     state: State,
     objects: BTreeMap<StreamId, Partial>,
+    /// What the publisher ended the subscription with, while objects may still be on their way.
+    done: Option<PublishDone>,
     out: W,
     exit: Option<Exit>,
 }
@@ -85,6 +87,7 @@ impl<W: Write> TextClient<W> {
             connection,
             state: State::Connecting,
             objects: BTreeMap::new(),
+            done: None,
             out,
             exit: None,
         }
@@ -119,19 +122,13 @@ impl<W: Write> TextClient<W> {
             Event::Datagram { object, .. } => {
                 self.print_object(now, object.status, &object.properties, &object.payload);
             }
-            Event::Done { done, .. } => self.handle_done(now, &done),
-            Event::Cancelled { id, code } => {
-                if self.state.request() == Some(id) {
-                    let why = code.map_or_else(String::new, |code| format!(" ({code})"));
-                    self.fail(
-                        now,
-                        format!(
-                            "{} ended the subscription without a word{why}; try again",
-                            self.server.url()
-                        ),
-                    );
+            Event::Done { done, .. } => self.done = Some(done),
+            Event::Settled { .. } => {
+                if let Some(done) = self.done.take() {
+                    self.handle_done(now, &done);
                 }
             }
+            Event::Cancelled { id, code } => self.handle_cancelled(now, id, code),
             Event::Request { id, .. } => {
                 let refusal = Refusal::new(
                     oxymoq_core::code::RequestCode::NotSupported,
@@ -233,6 +230,15 @@ impl<W: Write> TextClient<W> {
                 self.fail(now, sentence);
             }
             Response::FetchOk(_) | Response::Ok(_) => {}
+        }
+    }
+
+    fn handle_cancelled(&mut self, now: Time, id: RequestId, code: Option<ResetCode>) {
+        if self.state.request() == Some(id) {
+            let why = code.map_or_else(String::new, |code| format!(" ({code})"));
+            let url = self.server.url();
+            let sentence = format!("{url} ended the subscription without a word{why}; try again");
+            self.fail(now, sentence);
         }
     }
 

@@ -146,7 +146,8 @@ impl Relay {
                     );
                 }
             }
-            Event::Done { id, done } => self.publisher_done(now, origin(id), &done),
+            Event::Done { id, done } => self.publisher_done(origin(id), done),
+            Event::Settled { id } => self.publisher_settled(now, origin(id)),
             Event::Cancelled { id, .. } => self.handle_cancelled(now, origin(id)),
             Event::MalformedTrack { id, rule } => self.drop_malformed(now, origin(id), rule),
             Event::GoAway { goaway, .. } => {

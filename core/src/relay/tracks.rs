@@ -38,6 +38,8 @@ enum Upstream {
     Asked { give_up: Time, forward: bool },
     /// The publisher sends.
     Established { forward: bool },
+    /// The publisher has sent all that it will.
+    Ending { done: PublishDone },
 }
 
 impl Relay {
@@ -258,8 +260,31 @@ impl Relay {
         self.give_up_if_hopeless(now, &name, &passed_on);
     }
 
-    /// A publisher ended a subscription of ours.
-    pub(super) fn publisher_done(&mut self, now: Time, origin: Origin, done: &PublishDone) {
+    /// A publisher ended a subscription of ours. Objects that it sent before may still be on their way.
+    pub(super) fn publisher_done(&mut self, origin: Origin, done: PublishDone) {
+        if let Some(upstream) = self
+            .upstreams
+            .get(&origin)
+            .and_then(|name| self.tracks.get_mut(name))
+            .and_then(|track| track.upstreams.get_mut(&origin))
+        {
+            *upstream = Upstream::Ending { done };
+        }
+    }
+
+    /// Everything that a publisher sent before it ended a subscription of ours is here.
+    pub(super) fn publisher_settled(&mut self, now: Time, origin: Origin) {
+        let done = self
+            .upstreams
+            .get(&origin)
+            .and_then(|name| self.tracks.get_mut(name))
+            .and_then(|track| match track.upstreams.get_mut(&origin) {
+                Some(Upstream::Ending { done }) => Some(done.clone()),
+                Some(Upstream::Asked { .. } | Upstream::Established { .. }) | None => None,
+            });
+        let Some(done) = done else {
+            return;
+        };
         let code = match done.code {
             // That was about our subscription, not about the track.
             DoneCode::Unauthorized

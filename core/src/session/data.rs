@@ -266,7 +266,10 @@ impl Session {
                     self.topology.signal(Output::Stop { stream, code });
                 }
                 Outcome::Control { stream, bytes } => self.found_control = Some((stream, bytes)),
-                Outcome::Settled(id) => self.finish_request(id, Ending::Gone),
+                Outcome::Settled(id) => {
+                    self.finish_request(id, Ending::Gone);
+                    self.events.push_back(Event::Settled { id });
+                }
                 Outcome::Malformed { request, rule } => self.malformed_track(request, rule),
             }
         }

@@ -117,12 +117,19 @@ pub enum Event {
         /// Granted (with parameters), or refused.
         response: Result<RequestOk, Refusal>,
     },
-    /// The publisher ended a subscription of ours (or its own PUBLISH). Its state is gone once streams are in.
+    /// The publisher ended a subscription of ours (or its own PUBLISH). What it sent before may still be on its way:
+    /// [`Event::Settled`] follows.
     Done {
         /// The subscription.
         id: RequestId,
         /// Why, and how many streams were opened for it.
         done: PublishDone,
+    },
+    /// Everything of a subscription that ended with [`Event::Done`] has arrived, or the wait for it is over. The id means
+    /// nothing from here on.
+    Settled {
+        /// The subscription.
+        id: RequestId,
     },
     /// The request is over without another word: withdrawn by its sender, or its stream was reset.
     Cancelled {

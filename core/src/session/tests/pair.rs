@@ -286,6 +286,7 @@ fn subscribe_is_answered_updated_and_done() {
         assert_eq!(done.code, DoneCode::TrackEnded);
         assert_eq!(pair.server.session.open_requests(), 0);
         assert_eq!(pair.client.session.open_requests(), 0);
+        assert_eq!(pair.client.event(), Some(Event::Settled { id }));
         assert_eq!(pair.client.event(), None);
         assert_eq!(pair.server.event(), None);
     }

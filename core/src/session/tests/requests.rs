@@ -468,6 +468,7 @@ fn v90_unknown_codes_never_end_a_session() {
             }),
         );
         assert!(matches!(peer.event(), Some(Event::Done { .. })));
+        assert_eq!(peer.event(), Some(Event::Settled { id }));
         peer.assert_alive();
         if draft == Draft::D18 {
             // A WebTransport code on raw QUIC.

@@ -223,6 +223,7 @@ impl Part for Client {
                 }
             }
             Event::Done { .. } => self.done = true,
+            Event::Settled { .. } => {}
             other => return Err(format!("unexpected: {other:?}")),
         }
         let objects = usize::try_from(OBJECTS).unwrap_or(0);

@@ -195,6 +195,7 @@ impl Part for Both {
                 ensure(done.code == DoneCode::TrackEnded, || format!("{done:?}"))?;
                 subscribing.done = true;
             }
+            Event::Settled { id } => ensure(subscribing.done, || format!("{id:?} settled first"))?,
             Event::Closed(closed) => {
                 ended_well(&closed)?;
                 ensure(self.is_complete(), || "closed too early".to_owned())?;

@@ -247,6 +247,7 @@ impl Part for Client {
                 })?;
                 self.stream(stream)?.ended = true;
             }
+            Event::Settled { .. } => {}
             Event::Done { id, done } => {
                 ensure(self.request == Some(id), || format!("the end of {id:?}"))?;
                 ensure(done.code == DoneCode::TrackEnded, || format!("{done:?}"))?;
