@@ -28,7 +28,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Misuse::Blocked`] with [`Limits::max_open_data_streams`](super::Limits::max_open_data_streams) open:
-    /// [`Event::CanOpenStream`](super::Event::CanOpenStream) follows.
+    /// [`Event::CanOpenStream`] follows.
     pub fn open_subgroup(
         &mut self,
         now: Time,
