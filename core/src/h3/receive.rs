@@ -244,10 +244,7 @@ impl WebTransport {
         }
         match self.own.get(&stream) {
             Some(Own::Control(_) | Own::QpackEncoder | Own::QpackDecoder(_)) => {
-                return Err(Violation::new(
-                    H3_CLOSED_CRITICAL_STREAM,
-                    "peer closed a control or QPACK stream",
-                ));
+                return self.critical_gone("peer closed a control or QPACK stream");
             }
             Some(Own::Exchange(asking)) if !asking.exchange.is_between() => {
                 return Err(Violation::new(
@@ -283,6 +280,21 @@ impl WebTransport {
         Ok(())
     }
 
+    /// The peer ended a stream that HTTP/3 lives by, which is a breach.
+    ///
+    /// But a server that refuses a request may drop everything else along with it (web-transport-quinn does): the refusal,
+    /// if it is on its way, tells more than the breach does.
+    pub(super) fn critical_gone(&mut self, rule: &'static str) -> Result<(), Violation> {
+        if self.phase == Phase::Handshake
+            && !self.is_server()
+            && let Some(Own::Exchange(asking)) = self.own.get_mut(&CONNECT_STREAM)
+        {
+            asking.stopped = true;
+            return Ok(());
+        }
+        Err(Violation::new(H3_CLOSED_CRITICAL_STREAM, rule))
+    }
+
     /// The peer abandoned a stream.
     fn reset(&mut self, stream: StreamId, code: u64) -> Result<(), Violation> {
         if let Some((dir, ..)) = self.beginning.remove(&stream) {
@@ -294,10 +306,7 @@ impl WebTransport {
         }
         match self.own.get(&stream) {
             Some(Own::Control(_) | Own::QpackEncoder | Own::QpackDecoder(_)) => {
-                Err(Violation::new(
-                    H3_CLOSED_CRITICAL_STREAM,
-                    "peer reset a control or QPACK stream",
-                ))
+                self.critical_gone("peer reset a control or QPACK stream")
             }
             Some(Own::Exchange(_)) => {
                 self.abandoned(stream, code);

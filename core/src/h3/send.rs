@@ -4,9 +4,7 @@ use bytes::{Buf as _, Bytes};
 
 use crate::transport::{Answer, Dir, Input, Output, Room, StreamId};
 
-use super::error::{
-    self, H3_CLOSED_CRITICAL_STREAM, H3_REQUEST_CANCELLED, Violation, WT_SESSION_GONE,
-};
+use super::error::{self, H3_REQUEST_CANCELLED, Violation, WT_SESSION_GONE};
 use super::{
     Asked, Asking, CONNECT_STREAM, CONTROL_STREAM, Own, Pending, Phase, Role, WebTransport,
 };
@@ -87,10 +85,7 @@ impl WebTransport {
 
     pub(super) fn stopped(&mut self, stream: StreamId, code: u64) -> Result<(), Violation> {
         if stream == CONTROL_STREAM {
-            return Err(Violation::new(
-                H3_CLOSED_CRITICAL_STREAM,
-                "peer stopped the control stream",
-            ));
+            return self.critical_gone("peer stopped the control stream");
         }
         match self.own.get(&stream) {
             Some(Own::Exchange(_)) => self.request_stopped(stream),

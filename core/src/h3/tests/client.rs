@@ -219,6 +219,40 @@ fn a_refusal_counts_although_the_server_stopped_the_request_first() {
 }
 
 #[test]
+fn a_refusal_counts_although_the_server_dropped_its_other_streams_first() {
+    let drop_all = |wire: &mut Wire, control: StreamId| {
+        wire.send_end(control, Answer::Fin);
+        let stream = CONTROL_STREAM;
+        wire.input(Input::Stopped { stream, code: 0 });
+        assert_eq!((wire.closed_input(), wire.close_code()), (None, None));
+    };
+    let asking = || {
+        let mut wire = new_client();
+        let control = wire.open(Dir::Uni, &server_control());
+        (wire, control)
+    };
+    let (mut wire, control) = asking();
+    drop_all(&mut wire, control);
+    wire.send(CONNECT_STREAM, &headers(&[(":status", "404")]));
+    assert!(failure(&wire).contains("answered 404"));
+    // It cannot accept, though.
+    let (mut wire, control) = asking();
+    drop_all(&mut wire, control);
+    wire.send(CONNECT_STREAM, &headers(&ACCEPTED));
+    assert!(failure(&wire).contains("reads no more"));
+    // It may also say nothing.
+    let (mut wire, control) = asking();
+    drop_all(&mut wire, control);
+    wire.send_end(CONNECT_STREAM, Answer::Fin);
+    assert!(failure(&wire).contains("without an answer"));
+    // A session does not outlive its control streams.
+    let (mut wire, control) = asking();
+    wire.send(CONNECT_STREAM, &headers(&ACCEPTED));
+    wire.send_end(control, Answer::Fin);
+    assert_eq!(wire.close_code(), Some(H3_CLOSED_CRITICAL_STREAM));
+}
+
+#[test]
 fn goaway_before_the_session_fails_it_and_later_only_asks() {
     let goaway = |id| frame::encode(frame::GOAWAY, &[id]);
     let mut wire = new_client();
