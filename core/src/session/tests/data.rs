@@ -27,6 +27,7 @@ fn kinds(events: &[Event]) -> Vec<&'static str> {
             Event::Payload { .. } => "payload",
             Event::SubgroupEnded { .. } => "ended",
             Event::Done { .. } => "done",
+            Event::Settled { .. } => "settled",
             Event::Cancelled { .. } => "cancelled",
             Event::MalformedTrack { .. } => "malformed",
             Event::Datagram { .. } => "datagram",
@@ -103,6 +104,7 @@ fn late_stream_after_publish_done_is_delivered_and_then_the_alias_is_over_b221()
         );
         peer.pass(settings(Role::Server).limits.publish_done_timeout);
         peer.pass(settings(Role::Server).limits.drain_timeout);
+        assert_eq!(kinds(&drain(&mut peer)), ["settled"]);
         let late = peer.open(Dir::Uni);
         peer.send(late, &subgroup(5, 2));
         assert_eq!(drain(&mut peer), []);
