@@ -1,6 +1,83 @@
 //! The protocol core of Oxymoq, a Media over QUIC Transport (MoQT) relay: bytes and time in, bytes, events and
 //! deadlines out. It does no I/O, reads no clock, starts no thread and contains no `unsafe` code.
 //!
+//! # The run loop
+//!
+//! A program that talks to many peers, such as a [`relay::Relay`], is a [`transport::Application`]. Whatever moves its
+//! bytes does this, over and over:
+//!
+//! ```
+//! use oxymoq_core::relay::{Relay, Settings};
+//! use oxymoq_core::time::{Time, WallTime};
+//! use oxymoq_core::transport::{
+//!     Admission, Answer, Application, ConnectionId, Exit, Incoming, Input, Output, Target,
+//! };
+//!
+//! /// What a QUIC stack and a clock have to offer.
+//! trait Stack {
+//!     /// A client that asks to be let in.
+//!     fn incoming(&mut self) -> Option<Incoming>;
+//!     /// What became of it.
+//!     fn admit(&mut self, admission: Admission);
+//!     /// Something that happened on a connection since the last call.
+//!     fn input(&mut self) -> Option<(ConnectionId, Input)>;
+//!     /// Does what the application wants; the outputs that need an answer get one.
+//!     fn carry_out(&mut self, connection: ConnectionId, output: Output) -> Option<Answer>;
+//!     /// Begins to connect; the outcome is an input.
+//!     fn connect(&mut self, connection: ConnectionId, target: Target);
+//!     /// Sends what is to be sent, and waits until something happens or the deadline has come.
+//!     fn wait(&mut self, deadline: Option<Time>) -> (Time, WallTime);
+//! }
+//!
+//! fn run(app: &mut impl Application, stack: &mut impl Stack) -> Exit {
+//!     let (mut now, mut wall) = (Time::ZERO, WallTime(0));
+//!     loop {
+//!         // In: everything that happened. The application only takes note of it.
+//!         app.handle_wall_clock(now, wall);
+//!         while let Some(incoming) = stack.incoming() {
+//!             stack.admit(app.handle_incoming(now, &incoming));
+//!         }
+//!         while let Some((connection, input)) = stack.input() {
+//!             app.handle_input(now, connection, input);
+//!         }
+//!         if app.poll_timeout().is_some_and(|(deadline, _)| deadline <= now) {
+//!             app.handle_timeout(now);
+//!         }
+//!         // Out: one thing at a time, each answered before the next.
+//!         while let Some(connection) = app.poll_dirty() {
+//!             while let Some(output) = app.poll_output(now, connection) {
+//!                 if let Some(answer) = stack.carry_out(connection, output) {
+//!                     app.handle_answer(now, connection, answer);
+//!                 }
+//!             }
+//!         }
+//!         while let Some((connection, target)) = app.poll_connect() {
+//!             stack.connect(connection, target);
+//!         }
+//!         if let Some(exit) = app.poll_exit() {
+//!             return exit;
+//!         }
+//!         (now, wall) = stack.wait(app.poll_timeout().map(|(deadline, _)| deadline));
+//!     }
+//! }
+//!
+//! // A stack on which nothing ever happens is enough for a relay that is told to end at once.
+//! struct Silence;
+//! # impl Stack for Silence {
+//! #     fn incoming(&mut self) -> Option<Incoming> { None }
+//! #     fn admit(&mut self, _: Admission) {}
+//! #     fn input(&mut self) -> Option<(ConnectionId, Input)> { None }
+//! #     fn carry_out(&mut self, _: ConnectionId, _: Output) -> Option<Answer> { None }
+//! #     fn connect(&mut self, _: ConnectionId, _: Target) {}
+//! #     fn wait(&mut self, deadline: Option<Time>) -> (Time, WallTime) {
+//! #         (deadline.unwrap_or(Time::ZERO), WallTime(0))
+//! #     }
+//! # }
+//! let mut relay = Relay::new(Settings::default());
+//! relay.handle_shutdown(Time::ZERO);
+//! assert_eq!(run(&mut relay, &mut Silence), Exit::Success);
+//! ```
+//!
 //! # Two sessions back to back
 //!
 //! A [`session::Session`] is one side of a MoQT session. Here two of them talk through a wire made of two maps: a client
