@@ -6,6 +6,7 @@
     reason = "tests may fail loudly"
 )]
 
+mod conformance;
 mod failures;
 mod loopback;
 mod path;
