@@ -330,6 +330,73 @@ fn abandoned_connection_never_looks_like_a_finished_stream() {
     assert!(!ended.borrow().contains(&Answer::Fin), "{ended:?}");
 }
 
+/// The core takes the end of a control stream for a violation, so the end of a connection must not look like one.
+#[test]
+fn closed_connection_never_looks_like_ended_streams() {
+    const STREAMS: usize = 3;
+    let server = bind(server_settings());
+    let client = bind(client_settings());
+    let heard = log::<Event>();
+    let server_heard = heard.clone();
+    let mut greeted = 0;
+    let mut calling = Scripted::new(move |hands: &mut Hands, id, event| match &event {
+        Event::Input(Input::Connected { .. }) => {
+            for dir in [Dir::Bi, Dir::Uni, Dir::Uni] {
+                let stream = hands.open(id, dir);
+                hands.write(id, stream, "all of it, but not the end", false);
+            }
+        }
+        Event::Input(Input::Closed(_)) => hands.exit(),
+        _ => {
+            if let Some((_, Answer::Data(_))) = reader(hands, id, &event) {
+                greeted += 1;
+                if greeted == STREAMS {
+                    hands.close(id, 0);
+                }
+            }
+        }
+    });
+    let port = server.local_address().port();
+    calling.hands.connect("127.0.0.1", port, &["moqt-18"]);
+    let mut serving = Scripted::new(move |hands: &mut Hands, id, event: Event| {
+        // Read until nothing is left, which each stream's greeting tells the client.
+        if let Some((_, Answer::Data(_))) = reader(hands, id, &event) {
+            let stream = hands.open(id, Dir::Uni);
+            hands.write(id, stream, "hello", false);
+        }
+        if matches!(event, Event::Input(Input::Closed(_))) {
+            hands.exit();
+        }
+        server_heard.borrow_mut().push(event);
+    });
+    let (left, right) = within_a_minute(smol::future::zip(
+        client.run(&mut calling, never()),
+        server.run(&mut serving, never()),
+    ));
+    left.and(right).unwrap();
+
+    let heard = heard.take();
+    let mut gone = 0;
+    for event in &heard {
+        match event {
+            Event::Answer(Output::Read { .. }, Answer::Data(_) | Answer::Blocked) => {}
+            Event::Answer(Output::Read { .. }, Answer::Gone) => gone += 1,
+            Event::Answer(Output::Read { stream, .. }, other) => panic!("{stream}: {other:?}"),
+            Event::Input(Input::Stopped { stream, .. }) => panic!("{stream} was stopped"),
+            _ => {}
+        }
+    }
+    assert_eq!(gone, STREAMS, "{heard:?}");
+    let by_peer = Closed::ByPeer {
+        code: 0,
+        reason: Bytes::new(),
+    };
+    assert!(
+        matches!(heard.last(), Some(Event::Input(Input::Closed(why))) if *why == by_peer),
+        "{heard:?}"
+    );
+}
+
 #[test]
 fn reader_that_stops_reading_stops_the_writer_of_that_stream_only() {
     const WINDOW: u64 = 64 << 10;

@@ -233,6 +233,11 @@ impl Scripted {
         self.input(Input::Stopped { stream, code });
     }
 
+    /// The transport lost the stream, with its connection.
+    pub(super) fn lose(&mut self, stream: StreamId) {
+        self.answer_read(stream, Answer::Gone);
+    }
+
     fn answer_read(&mut self, stream: StreamId, answer: Answer) {
         self.to_read.entry(stream).or_default().push_back(answer);
         self.input(Input::Readable(stream));

@@ -333,6 +333,23 @@ fn no_verb_works_before_the_set_up_or_after_the_end() {
 }
 
 #[test]
+fn control_stream_that_is_lost_with_the_connection_breaks_no_rule() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        let control = peer.control();
+        peer.lose(control);
+        peer.assert_alive();
+        let why = Closed::ByPeer {
+            code: 0,
+            reason: Bytes::new(),
+        };
+        peer.input(Input::Closed(why.clone()));
+        assert_eq!(peer.event(), Some(Event::Closed(why)));
+        assert_eq!((peer.session.failure(), &peer.close), (None, &None));
+    }
+}
+
+#[test]
 fn what_happens_after_the_end_changes_nothing() {
     for draft in DRAFTS {
         let mut peer = Scripted::new(draft, Role::Server);
