@@ -2,7 +2,6 @@
 
 use log::debug;
 
-use crate::code::RequestCode;
 use crate::fanout::{Fanout, Notice, TrackId};
 use crate::peers::Peers;
 use crate::session::{Event, Refusal, Response};
@@ -73,21 +72,6 @@ impl Publisher {
     ) {
         let result = self.fanout.update(now, connection, request, parameters);
         self.respond_to_update(now, connection, request, update, result);
-    }
-
-    /// Refuses an update of a request that cannot be changed.
-    pub fn refuse_update(
-        &mut self,
-        now: Time,
-        connection: ConnectionId,
-        request: RequestId,
-        update: RequestId,
-    ) {
-        let refusal = Refusal::new(
-            RequestCode::NotSupported,
-            "requests of this kind cannot be changed here",
-        );
-        self.respond_to_update(now, connection, request, update, Err(refusal));
     }
 
     /// Answers a request. A peer that withdrew it, or left, needs no answer.

@@ -5,9 +5,10 @@ use log::{info, warn};
 
 use super::Relay;
 use super::routes::Origin;
-use crate::code::{DoneCode, ResetCode};
+use super::tracks::TrackEnd;
+use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::fanout::{Fault, IngestId};
-use crate::session::StreamEnd;
+use crate::session::{Refusal, StreamEnd};
 use crate::time::Time;
 use crate::transport::{ConnectionId, StreamId};
 use crate::wire::object::{DatagramObject, ObjectHeader, SubgroupHeader};
@@ -140,11 +141,13 @@ impl Relay {
         let Some(name) = self.upstreams.get(&origin).cloned() else {
             return;
         };
-        for publisher in self.publishers_asked(&name) {
-            self.forget_upstream(now, publisher);
-            self.cancel(now, publisher, ResetCode::MalformedTrack);
-        }
-        self.close_track(now, &name, DoneCode::MalformedTrack, rule);
+        let end = TrackEnd {
+            code: DoneCode::MalformedTrack,
+            reason: rule,
+            cancel: ResetCode::MalformedTrack,
+            refusal: Refusal::new(RequestCode::MalformedTrack, "the track is malformed"),
+        };
+        self.end_track(now, &name, &end);
     }
 
     fn stop(&mut self, now: Time, (connection, stream): From, code: ResetCode) {

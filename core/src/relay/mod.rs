@@ -5,6 +5,8 @@ mod ingest;
 mod namespaces;
 mod routes;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod tracks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +29,7 @@ use crate::transport::{
     Admission, Answer, Application, ConnectionId, Exit, Incoming, Input, Output, StreamId, Target,
 };
 use crate::wire::id::{Millis, RequestId};
-use crate::wire::message::GoAway;
+use crate::wire::message::{GoAway, Retry};
 use crate::wire::name::{FullTrackName, TrackNamespace};
 
 /// A relay.
@@ -60,6 +62,12 @@ pub struct Relay {
     deadlines: BTreeSet<(Time, Origin)>,
     shutdown: Shutdown,
 }
+
+/// Why nothing new is taken during a shutdown.
+const SHUTTING_DOWN: &str = "this relay is shutting down";
+
+/// When to try again what there was no room for.
+const RETRY_INTERVAL: Millis = Millis(1000);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shutdown {
@@ -149,6 +157,7 @@ impl Relay {
             Event::Done { id, done } => self.publisher_done(origin(id), done),
             Event::Settled { id } => self.publisher_settled(now, origin(id)),
             Event::Cancelled { id, .. } => self.handle_cancelled(now, origin(id)),
+            Event::CanRequest => self.can_request(now, connection),
             Event::MalformedTrack { id, rule } => self.drop_malformed(now, origin(id), rule),
             Event::GoAway { goaway, .. } => {
                 let who = self.describe(connection);
@@ -176,7 +185,6 @@ impl Relay {
             // Dealt with by the publisher, or about requests that this relay does not make.
             Event::StreamStopped { .. }
             | Event::StreamExpired { .. }
-            | Event::CanRequest
             | Event::StreamDelivered { .. }
             | Event::CanOpenStream
             | Event::Namespace { .. }
@@ -188,7 +196,7 @@ impl Relay {
 
     fn handle_request(&mut self, now: Time, origin: Origin, request: Request) {
         if self.shutdown != Shutdown::Running {
-            let refusal = Refusal::new(RequestCode::GoingAway, "this relay is shutting down");
+            let refusal = Refusal::new(RequestCode::GoingAway, SHUTTING_DOWN);
             return self.respond(now, origin, Response::Error(refusal));
         }
         let unbuilt = match request {
@@ -277,6 +285,13 @@ fn of_connection<V>(table: &BTreeMap<Origin, V>, connection: ConnectionId) -> Ve
         .collect()
 }
 
+/// A refusal for now (§ REQUEST_ERROR, EXCESSIVE_LOAD).
+const fn overloaded(reason: &'static str) -> Refusal {
+    let mut refusal = Refusal::new(RequestCode::ExcessiveLoad, reason);
+    refusal.retry = Retry::After(RETRY_INTERVAL);
+    refusal
+}
+
 struct Who {
     connection: ConnectionId,
     remote: Option<std::net::SocketAddr>,
@@ -360,12 +375,13 @@ impl Application for Relay {
         }
         let names: Vec<FullTrackName> = self.tracks.keys().cloned().collect();
         for name in names {
-            self.close_track(
-                now,
-                &name,
-                DoneCode::GoingAway,
-                "this relay is shutting down",
-            );
+            let end = tracks::TrackEnd {
+                code: DoneCode::GoingAway,
+                reason: SHUTTING_DOWN,
+                cancel: ResetCode::GoingAway,
+                refusal: Refusal::new(RequestCode::GoingAway, SHUTTING_DOWN),
+            };
+            self.end_track(now, &name, &end);
         }
         self.drain(now);
     }

@@ -2,18 +2,19 @@
 
 use log::{debug, info};
 
-use super::Relay;
 use super::routes::{Notice, Origin};
+use super::{Relay, overloaded};
 use crate::code::RequestCode;
 use crate::session::{Refusal, Response};
 use crate::time::Time;
 use crate::wire::message::{Interest, PublishNamespace, RequestOk, SubscribeNamespace};
+use crate::wire::name::TrackNamespace;
 
 impl Relay {
     /// PUBLISH_NAMESPACE: from now on the peer is asked for tracks under the namespace.
     pub(super) fn announce(&mut self, now: Time, origin: Origin, request: &PublishNamespace) {
         if self.announcements.len() >= self.settings.limits.max_announcements {
-            let refusal = Refusal::new(RequestCode::ExcessiveLoad, "too many namespaces");
+            let refusal = overloaded("too many namespaces");
             return self.respond(now, origin, Response::Error(refusal));
         }
         info!(
@@ -51,14 +52,24 @@ impl Relay {
             )),
             Interest::Namespaces | Interest::Both => (self.watches.len()
                 >= self.settings.limits.max_watches)
-                .then(|| Refusal::new(RequestCode::ExcessiveLoad, "too many prefixes")),
+                .then(|| overloaded("too many prefixes")),
         };
         if let Some(refusal) = refusal {
             return self.respond(now, origin, Response::Error(refusal));
         }
-        self.watches.insert(origin, request.prefix.clone());
         self.respond(now, origin, Response::Ok(RequestOk::default()));
-        let known = self.routes.watch(&request.prefix, origin);
+        self.start_watch(now, origin, &request.prefix);
+    }
+
+    /// The peer wants to be told of namespaces under another prefix instead (§ Updating Namespace Subscriptions).
+    pub(super) fn move_watch(&mut self, now: Time, origin: Origin, prefix: &TrackNamespace) {
+        self.unwatch(origin);
+        self.start_watch(now, origin, prefix);
+    }
+
+    fn start_watch(&mut self, now: Time, origin: Origin, prefix: &TrackNamespace) {
+        self.watches.insert(origin, prefix.clone());
+        let known = self.routes.watch(prefix, origin);
         let notices = known
             .into_iter()
             .map(|suffix| Notice { to: origin, suffix })

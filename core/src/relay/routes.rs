@@ -92,6 +92,12 @@ impl Routes {
             .collect()
     }
 
+    /// Whether nobody announces or asks for anything.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.publishers.is_empty() && self.interests.is_empty()
+    }
+
     fn interested(&self, namespace: &TrackNamespace) -> Vec<Notice> {
         let mut notices = Vec::new();
         for prefix in namespace.prefixes() {

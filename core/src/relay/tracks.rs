@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use log::{debug, info};
 
-use super::Relay;
 use super::routes::Origin;
+use super::{Relay, of_connection, overloaded};
 use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::fanout::{SourceId, TrackId};
-use crate::session::{Refusal, Request, Response};
+use crate::session::{Misuse, Refusal, Request, Response};
 use crate::time::Time;
 use crate::transport::ConnectionId;
 use crate::wire::id::RequestId;
@@ -24,22 +24,34 @@ const UPSTREAM_PRIORITY: u8 = 128;
 #[derive(Debug, Default)]
 pub(super) struct Track {
     /// The track in memory, once a publisher agreed to send it.
-    live: Option<TrackId>,
+    pub(super) live: Option<TrackId>,
     /// Our subscriptions to it.
-    upstreams: BTreeMap<Origin, Upstream>,
+    pub(super) upstreams: BTreeMap<Origin, Upstream>,
     /// Subscriptions that cannot be answered before a publisher has.
-    waiting: BTreeMap<Origin, Parameters>,
+    pub(super) waiting: BTreeMap<Origin, Parameters>,
 }
 
 /// One of our subscriptions to a track.
 #[derive(Debug)]
-enum Upstream {
+pub(super) enum Upstream {
     /// The publisher has not answered.
     Asked { give_up: Time, forward: bool },
     /// The publisher sends.
     Established { forward: bool },
     /// The publisher has sent all that it will.
     Ending { done: PublishDone },
+}
+
+/// How a track ends.
+pub(super) struct TrackEnd<'a> {
+    /// For those who receive it.
+    pub(super) code: DoneCode,
+    /// In words.
+    pub(super) reason: &'a str,
+    /// For its publishers.
+    pub(super) cancel: ResetCode,
+    /// For those who wait for it.
+    pub(super) refusal: Refusal,
 }
 
 impl Relay {
@@ -53,7 +65,7 @@ impl Relay {
         );
         if !self.tracks.contains_key(&name) {
             if self.tracks.len() >= self.settings.limits.max_tracks {
-                let refusal = Refusal::new(RequestCode::ExcessiveLoad, "too many tracks");
+                let refusal = overloaded("too many tracks");
                 return self.respond(now, origin, Response::Error(refusal));
             }
             self.tracks.insert(name.clone(), Track::default());
@@ -71,10 +83,13 @@ impl Relay {
         self.wait(now, origin, &name, request.parameters);
         let forward = self.wants_objects(&name);
         let publishers = self.routes.publishers_of(&name.namespace);
+        let mut refusal = no_such_track();
         for publisher in publishers {
-            self.ask(now, publisher.connection, &name, forward);
+            if self.ask(now, publisher.connection, &name, forward) == Err(Misuse::Blocked) {
+                refusal = overloaded("the publisher takes no more requests");
+            }
         }
-        self.give_up_if_hopeless(now, &name, &no_such_track());
+        self.give_up_if_hopeless(now, &name, &refusal);
     }
 
     /// Queues a subscription until a publisher has answered.
@@ -84,10 +99,7 @@ impl Relay {
             return;
         };
         if track.waiting.len() >= limit {
-            let refusal = Refusal::new(
-                RequestCode::ExcessiveLoad,
-                "too many subscriptions wait for this track",
-            );
+            let refusal = overloaded("too many subscriptions wait for this track");
             return self.respond(now, origin, Response::Error(refusal));
         }
         track.waiting.insert(origin, parameters);
@@ -108,20 +120,26 @@ impl Relay {
     }
 
     /// Subscribes to a track at a publisher, unless that is done or there are enough of them.
-    fn ask(&mut self, now: Time, publisher: ConnectionId, name: &FullTrackName, forward: bool) {
+    fn ask(
+        &mut self,
+        now: Time,
+        publisher: ConnectionId,
+        name: &FullTrackName,
+        forward: bool,
+    ) -> Result<(), Misuse> {
         let limits = &self.settings.limits;
         let Some(track) = self.tracks.get_mut(name) else {
-            return;
+            return Ok(());
         };
         let is_asked = track
             .upstreams
             .keys()
             .any(|upstream| upstream.connection == publisher);
         if is_asked || track.upstreams.len() >= limits.max_publishers_per_track {
-            return;
+            return Ok(());
         }
         let Some(session) = self.publisher.peers.session(publisher) else {
-            return;
+            return Ok(());
         };
         let request = Request::Subscribe(Subscribe {
             request_id: RequestId(0),
@@ -133,21 +151,20 @@ impl Relay {
                 ..Parameters::default()
             },
         });
-        match session.request(now, request) {
-            Ok(request) => {
-                let origin = Origin {
-                    connection: publisher,
-                    request,
-                };
-                let give_up = now + limits.answer_timeout;
-                track
-                    .upstreams
-                    .insert(origin, Upstream::Asked { give_up, forward });
-                self.upstreams.insert(origin, name.clone());
-                self.deadlines.insert((give_up, origin));
-            }
-            Err(misuse) => debug!("{publisher}: cannot ask for {name}: {misuse}"),
-        }
+        let request = session
+            .request(now, request)
+            .inspect_err(|misuse| debug!("{publisher}: cannot ask for {name}: {misuse}"))?;
+        let origin = Origin {
+            connection: publisher,
+            request,
+        };
+        let give_up = now + limits.answer_timeout;
+        track
+            .upstreams
+            .insert(origin, Upstream::Asked { give_up, forward });
+        self.upstreams.insert(origin, name.clone());
+        self.deadlines.insert((give_up, origin));
+        Ok(())
     }
 
     /// A new announcement: the tracks under it that somebody wants are asked for there too.
@@ -168,7 +185,8 @@ impl Relay {
             .collect();
         for name in wanted {
             let forward = self.wants_objects(&name);
-            self.ask(now, origin.connection, &name, forward);
+            // Whoever subscribes has other publishers, or was refused.
+            let _is_asked = self.ask(now, origin.connection, &name, forward);
         }
     }
 
@@ -181,7 +199,7 @@ impl Relay {
         let Some(live) = self.live_track(origin.connection, &name, ok) else {
             self.forget_upstream(now, origin);
             self.cancel(now, origin, ResetCode::ExcessiveLoad);
-            let refusal = Refusal::new(RequestCode::ExcessiveLoad, "too many tracks");
+            let refusal = overloaded("too many tracks");
             return self.give_up_if_hopeless(now, &name, &refusal);
         };
         if let Some(largest) = largest {
@@ -319,26 +337,42 @@ impl Relay {
         self.give_up_if_hopeless(now, &name, &no_such_track());
         let is_last = |track: &Track| track.upstreams.is_empty();
         if self.tracks.get(&name).is_some_and(is_last) {
-            self.close_track(now, &name, code, reason);
+            let end = TrackEnd {
+                code,
+                reason,
+                cancel: ResetCode::Cancelled,
+                refusal: no_such_track(),
+            };
+            self.end_track(now, &name, &end);
         }
     }
 
-    /// Ends a track for everybody downstream.
-    pub(super) fn close_track(
-        &mut self,
-        now: Time,
-        name: &FullTrackName,
-        code: DoneCode,
-        reason: &str,
-    ) {
-        if let Some(live) = self.tracks.remove(name).and_then(|track| track.live) {
+    /// Ends a track, for everybody downstream and at its publishers.
+    pub(super) fn end_track(&mut self, now: Time, name: &FullTrackName, end: &TrackEnd<'_>) {
+        let Some(track) = self.tracks.get_mut(name) else {
+            return;
+        };
+        let waiting = std::mem::take(&mut track.waiting);
+        // First downstream: the streams there end for the track's reason, not for want of a publisher.
+        if let Some(live) = track.live {
             self.names.remove(&live);
-            self.publisher.fanout.close_track(now, live, code, reason);
+            self.publisher
+                .fanout
+                .close_track(now, live, end.code, end.reason);
+        }
+        for origin in self.publishers_asked(name) {
+            self.forget_upstream(now, origin);
+            self.cancel(now, origin, end.cancel);
+        }
+        self.tracks.remove(name);
+        for origin in waiting.into_keys() {
+            self.waiting.remove(&origin);
+            self.respond(now, origin, Response::Error(end.refusal.clone()));
         }
     }
 
     /// Forgets one of our subscriptions. Returns the track that it was for.
-    pub(super) fn forget_upstream(&mut self, now: Time, origin: Origin) -> Option<FullTrackName> {
+    fn forget_upstream(&mut self, now: Time, origin: Origin) -> Option<FullTrackName> {
         let name = self.upstreams.remove(&origin)?;
         if let Some((live, source)) = self.sources.remove(&origin) {
             self.origins.remove(&source);
@@ -394,7 +428,7 @@ impl Relay {
     }
 
     /// Our subscriptions to a track.
-    pub(super) fn publishers_asked(&self, name: &FullTrackName) -> Vec<Origin> {
+    fn publishers_asked(&self, name: &FullTrackName) -> Vec<Origin> {
         let upstreams = self.tracks.get(name).map(|track| &track.upstreams);
         upstreams
             .into_iter()
@@ -415,16 +449,18 @@ impl Relay {
         if !is_idle {
             return false;
         }
-        for origin in self.publishers_asked(name) {
-            self.forget_upstream(now, origin);
-            self.cancel(now, origin, ResetCode::Cancelled);
-        }
-        self.close_track(now, name, DoneCode::SubscriptionEnded, "nobody wants it");
+        let end = TrackEnd {
+            code: DoneCode::SubscriptionEnded,
+            reason: "nobody wants it",
+            cancel: ResetCode::Cancelled,
+            refusal: no_such_track(),
+        };
+        self.end_track(now, name, &end);
         true
     }
 
     /// Tells publishers whether to send objects, if that has changed.
-    pub(super) fn forward_as_needed(&mut self, now: Time, name: &FullTrackName) {
+    fn forward_as_needed(&mut self, now: Time, name: &FullTrackName) {
         let wanted = self.wants_objects(name);
         let Some(track) = self.tracks.get_mut(name) else {
             return;
@@ -437,15 +473,26 @@ impl Relay {
             if *forward == wanted {
                 continue;
             }
-            *forward = wanted;
             let change = Parameters {
                 forward: Some(wanted),
                 ..Parameters::default()
             };
-            if let Some(session) = self.publisher.peers.session(origin.connection)
-                && let Err(misuse) = session.update(now, origin.request, change)
-            {
-                debug!("{}: cannot change forwarding: {misuse}", origin.connection);
+            let Some(session) = self.publisher.peers.session(origin.connection) else {
+                continue;
+            };
+            match session.update(now, origin.request, change) {
+                Ok(_) => *forward = wanted,
+                // Without credit now, it is tried again when there is some.
+                Err(misuse) => debug!("{}: cannot change forwarding: {misuse}", origin.connection),
+            }
+        }
+    }
+
+    /// A publisher takes requests again.
+    pub(super) fn can_request(&mut self, now: Time, publisher: ConnectionId) {
+        for origin in of_connection(&self.upstreams, publisher) {
+            if let Some(name) = self.upstreams.get(&origin).cloned() {
+                self.forward_as_needed(now, &name);
             }
         }
     }
@@ -473,9 +520,18 @@ impl Relay {
             let ok = Ok(RequestOk::default());
             self.publisher
                 .respond_to_update(now, connection, request, update, ok);
-        } else if self.announcements.contains_key(&origin) || self.watches.contains_key(&origin) {
+        } else if self.announcements.contains_key(&origin) {
+            // All that an update could bring is a token.
+            let ok = Ok(RequestOk::default());
             self.publisher
-                .refuse_update(now, connection, request, update);
+                .respond_to_update(now, connection, request, update, ok);
+        } else if self.watches.contains_key(&origin) {
+            let ok = Ok(RequestOk::default());
+            self.publisher
+                .respond_to_update(now, connection, request, update, ok);
+            if let Some(prefix) = &parameters.track_namespace_prefix {
+                self.move_watch(now, origin, prefix);
+            }
         } else {
             self.publisher
                 .update(now, connection, request, update, parameters);

@@ -29,6 +29,23 @@ use crate::wire::object::{
 use crate::wire::param::{Filter, GroupOrder, Parameters};
 use crate::wire::property::{Properties, Value};
 
+impl Fanout {
+    /// Nothing is left of any track or subscriber.
+    #[track_caller]
+    pub(crate) fn assert_empty(&self) {
+        assert_eq!(self.ledger.used(), 0);
+        assert!(self.tracks.is_empty(), "{:?}", self.tracks);
+        assert!(self.ingests.is_empty(), "{:?}", self.ingests);
+        assert!(self.connections.is_empty(), "{:?}", self.connections);
+        assert_eq!((self.subscriptions, self.unsettled), (0, 0));
+        assert!(self.dirty_tracks.is_empty() && self.dirty.is_empty());
+        assert!(self.touched.is_empty() && self.with_datagrams.is_empty());
+        assert!(self.closing.is_empty() && self.timers.is_empty());
+        assert!(self.notices.is_empty(), "{:?}", self.notices);
+        assert_eq!(self.shedding, None);
+    }
+}
+
 /// The request of each played subscriber's first subscription.
 const REQUEST: RequestId = RequestId(0);
 

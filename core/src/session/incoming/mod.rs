@@ -585,9 +585,10 @@ impl Incoming {
         match fault {
             Fault::Session(error) => Err(error),
             Fault::Track(rule) => {
-                self.forget(request, ResetCode::Cancelled);
+                // First the reason, then the ends of its streams that follow from it.
                 self.outcomes
                     .push_back(Outcome::Malformed { request, rule });
+                self.forget(request, ResetCode::MalformedTrack);
                 Ok(())
             }
         }

@@ -716,9 +716,9 @@ fn fetch_out_of_order_is_malformed_v89() {
         [
             "fetched 9, 0 for 2",
             "fetched x",
-            "stop 1 CANCELLED",
-            "fetch 2 Stopped",
-            "malformed 2 V89: group out of order in a FETCH"
+            "malformed 2 V89: group out of order in a FETCH",
+            "stop 1 MALFORMED_TRACK",
+            "fetch 2 Stopped"
         ]
     );
 }
@@ -740,11 +740,11 @@ fn malformed_track_ends_the_subscription_and_its_object_is_not_passed_on_b038_b0
     assert_eq!(
         bench.more(1, &[3, 0, 1, b'x']).unwrap(),
         [
-            "stop 1 CANCELLED",
+            "malformed 0 V89: object beyond the end of its group",
+            "stop 1 MALFORMED_TRACK",
             "ended 1 Stopped",
-            "stop 2 CANCELLED",
-            "ended 2 Stopped",
-            "malformed 0 V89: object beyond the end of its group"
+            "stop 2 MALFORMED_TRACK",
+            "ended 2 Stopped"
         ]
     );
     assert_eq!(bench.subgroup(3, 1, &[0]), ["stop 3 CANCELLED"]);
@@ -769,9 +769,9 @@ fn malformed_early_data_stops_the_rest_of_it() {
         bench.outcomes(),
         [
             "opened 1 for 0 group 0 subgroup 0",
-            "stop 1 CANCELLED",
-            "ended 1 Stopped",
             "malformed 0 V51: mandatory track property on an object",
+            "stop 1 MALFORMED_TRACK",
+            "ended 1 Stopped",
             "stop 2 CANCELLED"
         ]
     );
