@@ -101,13 +101,26 @@ fn complete(network: &Network, client: NodeId, show: &Show) -> Location {
 
 #[test]
 fn every_kind_of_subscriber_gets_all_from_every_kind_of_publisher() {
+    let usual = TransportSettings::default();
+    let narrow = TransportSettings {
+        publisher_window: 1_000,
+        stream_window: 200,
+        max_unacked: 400,
+        max_uni_streams: 6,
+        ..usual.clone()
+    };
+    let paths = [
+        (Link::default(), usual.clone()),
+        (rough(), usual),
+        (rough(), narrow),
+    ];
     for (seed, access) in (0..).zip(Access::all()) {
-        for link in [Link::default(), rough()] {
+        for (link, transport) in paths.clone() {
             let (mut network, publisher) = announced(seed, link, access, show());
             let mut clients = Vec::new();
             for (n, access) in Access::all().into_iter().enumerate() {
-                let subscriber = Subscriber::new(track());
-                clients.push(network.client(&format!("subscriber {n}"), access, subscriber));
+                let (name, part) = (format!("subscriber {n}"), Subscriber::new(track()));
+                clients.push(network.client_with(&name, access, part, transport.clone()));
             }
             let everybody = clients.clone();
             network
