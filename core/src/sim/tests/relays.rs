@@ -107,7 +107,7 @@ fn every_kind_of_subscriber_gets_all_from_every_kind_of_publisher() {
         stream_window: 200,
         max_unacked: 400,
         max_uni_streams: 6,
-        ..usual.clone()
+        ..usual
     };
     let paths = [
         (Link::default(), usual.clone()),
