@@ -53,8 +53,8 @@ impl Default for Settings {
 /// | `drain_timeout` | time | 2 s | goodbyes reach every peer that is still there |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of objects in memory, those included that the transport still holds. At the limit the subscriber furthest
-    /// behind is dropped.
+    /// Bytes of objects in memory, those included that the transport still holds. At the limit the subgroup that found
+    /// no room is given up, and the subscription that is furthest behind ends with TOO_FAR_BEHIND.
     pub max_memory_bytes: usize,
     /// Connections at once; a further client is refused.
     pub max_connections: usize,

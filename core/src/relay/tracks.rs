@@ -292,17 +292,21 @@ impl Relay {
 
     /// Everything that a publisher sent before it ended a subscription of ours is here.
     pub(super) fn publisher_settled(&mut self, now: Time, origin: Origin) {
-        let done = self
-            .upstreams
-            .get(&origin)
-            .and_then(|name| self.tracks.get_mut(name))
-            .and_then(|track| match track.upstreams.get_mut(&origin) {
-                Some(Upstream::Ending { done }) => Some(done.clone()),
-                Some(Upstream::Asked { .. } | Upstream::Established { .. }) | None => None,
-            });
-        let Some(done) = done else {
-            return;
-        };
+        if let Some(done) = self.ending(origin) {
+            self.publisher_ended(now, origin, &done);
+        }
+    }
+
+    /// What a publisher said when it ended a subscription of ours.
+    fn ending(&self, origin: Origin) -> Option<PublishDone> {
+        let name = self.upstreams.get(&origin)?;
+        match self.tracks.get(name)?.upstreams.get(&origin)? {
+            Upstream::Ending { done } => Some(done.clone()),
+            Upstream::Asked { .. } | Upstream::Established { .. } => None,
+        }
+    }
+
+    fn publisher_ended(&mut self, now: Time, origin: Origin, done: &PublishDone) {
         let code = match done.code {
             // That was about our subscription, not about the track.
             DoneCode::Unauthorized
@@ -321,8 +325,11 @@ impl Relay {
         self.publisher_gone(now, origin, code, &reason);
     }
 
-    /// A publisher left without a word.
+    /// A publisher left, without a word unless it had ended the subscription before.
     pub(super) fn publisher_lost(&mut self, now: Time, origin: Origin) {
+        if let Some(done) = self.ending(origin) {
+            return self.publisher_ended(now, origin, &done);
+        }
         self.publisher_gone(now, origin, DoneCode::InternalError, "the publisher left");
     }
 

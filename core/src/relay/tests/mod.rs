@@ -4,7 +4,9 @@
     reason = "each test looks for the few events that it is about"
 )]
 
+mod bad_input;
 mod filters;
+mod limits;
 mod namespaces;
 mod objects;
 mod publishers;

@@ -167,6 +167,13 @@ impl Rig {
         stream
     }
 
+    /// The end of a stream that was injected.
+    pub(super) fn end_injected(&mut self, connection: ConnectionId, stream: StreamId) {
+        let far = self.far_mut(connection);
+        far.at_relay.get_mut(&stream).unwrap().fin = true;
+        self.inject_on(connection, stream, &[]);
+    }
+
     /// Bytes on a stream that exists, by the relay's name for it.
     pub(super) fn inject_on(&mut self, connection: ConnectionId, stream: StreamId, bytes: &[u8]) {
         let far = self.far_mut(connection);

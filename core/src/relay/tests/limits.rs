@@ -1,0 +1,280 @@
+//! Each limit of the relay, reached: what happens at it, and that there is room again afterwards.
+
+use std::time::Duration;
+
+use super::*;
+use crate::wire::id::Millis;
+use crate::wire::message::Retry;
+
+impl Rig {
+    /// Asserts that a request was refused for now (B186).
+    #[track_caller]
+    fn assert_overloaded(&self, connection: ConnectionId, id: RequestId) {
+        self.assert_refused(connection, id, RequestCode::ExcessiveLoad);
+        let retry = self.refusal(connection, id).retry;
+        assert_eq!(retry, Retry::After(Millis(1000)));
+    }
+}
+
+#[test]
+fn max_connections() {
+    let mut rig = Rig::with(limits(|limits| limits.max_connections = 2));
+    let first = rig.connect(Draft::D18);
+    rig.far_mut(first).lingers = true;
+    rig.connect(Draft::D16);
+    assert_eq!(rig.try_accept(), None);
+    rig.leave(first);
+    rig.connect(Draft::D16);
+    assert_eq!(rig.try_accept(), None);
+    rig.end();
+}
+
+#[test]
+fn max_announcements() {
+    for draft in Draft::ALL {
+        let mut rig = Rig::with(limits(|limits| limits.max_announcements = 2));
+        let peers = [rig.connect(draft), rig.connect(draft)];
+        let first = rig.announce(peers[0], &["a"]);
+        rig.announce(peers[1], &["b"]);
+        for peer in peers {
+            let further = rig.try_announce(peer, &["c"]);
+            rig.assert_overloaded(peer, further);
+        }
+        rig.cancel(peers[0], first);
+        rig.announce(peers[1], &["d"]);
+        rig.end();
+    }
+}
+
+#[test]
+fn max_watches() {
+    for draft in Draft::ALL {
+        let mut rig = Rig::with(limits(|limits| limits.max_watches = 2));
+        let peers = [rig.connect(draft), rig.connect(draft)];
+        let first = rig.watch(peers[0], &["a"]);
+        rig.watch(peers[1], &["a"]);
+        let further = rig.watch(peers[1], &["b"]);
+        rig.assert_overloaded(peers[1], further);
+        rig.cancel(peers[0], first);
+        let again = rig.watch(peers[1], &["c"]);
+        let answer = rig.answer(peers[1], again);
+        assert!(matches!(answer, Some(Response::Ok(_))));
+        rig.end();
+    }
+}
+
+#[test]
+fn max_tracks() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::with(limits(|limits| limits.max_tracks = 1));
+        let running = rig.running(drafts);
+        let other = rig.connect(drafts.1);
+        let second = rig.subscribe(other, "w");
+        rig.assert_overloaded(other, second);
+        let same = rig.subscribe(other, "v");
+        rig.ok(other, same);
+        rig.cancel(other, same);
+        rig.cancel(running.subscriber, running.down);
+        rig.subscribe(other, "x");
+        assert_eq!(rig.asked(running.publisher).len(), 2);
+        rig.end();
+    }
+}
+
+#[test]
+fn tracks_that_nobody_announces_take_no_room() {
+    let mut rig = Rig::with(limits(|limits| limits.max_tracks = 1));
+    let subscriber = rig.connect(Draft::D18);
+    for name in ["a", "b", "c"] {
+        let id = rig.subscribe(subscriber, name);
+        rig.assert_refused(subscriber, id, RequestCode::DoesNotExist);
+    }
+    rig.end();
+}
+
+#[test]
+fn max_tracks_of_the_fan_out() {
+    for drafts in DRAFT_PAIRS {
+        let mut settings = Settings::default();
+        settings.fanout.max_tracks = 1;
+        let mut rig = Rig::with(settings);
+        let running = rig.running(drafts);
+        let other = rig.subscribe(running.subscriber, "w");
+        let up = rig.asked(running.publisher)[1].0;
+        rig.accept(running.publisher, up);
+        rig.assert_overloaded(running.subscriber, other);
+        assert!(rig.withdrawn(running.publisher, up));
+        rig.group(running.publisher, running.up, 0, 1);
+        assert_eq!(rig.ids(running.subscriber, running.down), [(0, 0)]);
+        rig.end();
+    }
+}
+
+#[test]
+fn max_subscriptions_of_the_fan_out() {
+    let mut settings = Settings::default();
+    settings.fanout.max_subscriptions = 1;
+    let mut rig = Rig::with(settings);
+    let running = rig.running((Draft::D18, Draft::D16));
+    let other = rig.connect(Draft::D18);
+    let id = rig.subscribe(other, "v");
+    rig.assert_refused(other, id, RequestCode::ExcessiveLoad);
+    rig.cancel(running.subscriber, running.down);
+    assert!(rig.withdrawn(running.publisher, running.up));
+    rig.end();
+}
+
+#[test]
+fn max_publishers_per_track() {
+    let mut rig = Rig::with(limits(|limits| limits.max_publishers_per_track = 2));
+    let publishers = [Draft::D18, Draft::D16, Draft::D18].map(|draft| rig.publisher(draft));
+    let subscriber = rig.connect(Draft::D18);
+    rig.subscribe(subscriber, "v");
+    let asked = |rig: &Rig| publishers.map(|publisher| rig.asked(publisher).len());
+    assert_eq!(asked(&rig), [1, 1, 0]);
+    // A new announcement is one too many as well.
+    let late = rig.publisher(Draft::D18);
+    assert_eq!(rig.asked(late), []);
+    // Another track is not concerned, nor is one with room again.
+    let up = rig.only_asked(publishers[0]);
+    rig.refuse(publishers[0], up, RequestCode::DoesNotExist);
+    let latest = rig.publisher(Draft::D16);
+    rig.only_asked(latest);
+    rig.end();
+}
+
+#[test]
+fn max_waiting() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::with(limits(|limits| limits.max_waiting = 2));
+        let publisher = rig.publisher(drafts.0);
+        let all: Vec<_> = (0..3)
+            .map(|_| {
+                let subscriber = rig.connect(drafts.1);
+                (subscriber, rig.subscribe(subscriber, "v"))
+            })
+            .collect();
+        rig.assert_overloaded(all[2].0, all[2].1);
+        // Another track has a queue of its own.
+        let other = rig.subscribe(all[2].0, "w");
+        assert_eq!(rig.answer(all[2].0, other), None);
+        let up = rig.asked(publisher)[0].0;
+        rig.accept(publisher, up);
+        for (subscriber, id) in &all[..2] {
+            rig.ok(*subscriber, *id);
+        }
+        let again = rig.subscribe(all[2].0, "v");
+        rig.ok(all[2].0, again);
+        rig.end();
+    }
+}
+
+#[test]
+fn answer_timeout_counts_for_each_publisher_from_when_it_was_asked() {
+    let mut rig = Rig::with(limits(|limits| {
+        limits.answer_timeout = Duration::from_secs(4);
+    }));
+    let first = rig.publisher(Draft::D18);
+    let subscriber = rig.connect(Draft::D16);
+    let down = rig.subscribe(subscriber, "v");
+    rig.pass(Duration::from_secs(3));
+    let second = rig.publisher(Draft::D16);
+    rig.pass(Duration::from_secs(1));
+    assert!(rig.withdrawn(first, rig.only_asked(first)));
+    assert_eq!(rig.answer(subscriber, down), None);
+    rig.pass(Duration::from_secs(3));
+    assert!(rig.withdrawn(second, rig.only_asked(second)));
+    rig.assert_refused(subscriber, down, RequestCode::Timeout);
+    rig.end();
+}
+
+#[test]
+fn max_memory_bytes_costs_the_subscriber_furthest_behind_its_subscription() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::with(limits(|limits| limits.max_memory_bytes = 40_000));
+        let running = rig.running(drafts);
+        let slow = rig.connect(drafts.1);
+        let behind = rig.subscribe(slow, "v");
+        rig.far_mut(slow).deaf = true;
+        rig.far_mut(slow).no_streams = true;
+        let mut feed = rig.open(running.publisher, running.up, header(0, 0));
+        for id in 0..40 {
+            rig.object(&mut feed, id, &[7; 1000]);
+            assert!(rig.relay.publisher.fanout.ledger().used() <= 40_000);
+            // What the far end holds would count, too.
+            let far = rig.far_mut(running.subscriber);
+            far.outputs.clear();
+            let payload = |event: &Event| matches!(event, Event::Payload { .. });
+            far.events.retain(|event| !payload(event));
+        }
+        assert_eq!(rig.done_code(slow, behind), DoneCode::TooFarBehind);
+        rig.assert_alive(slow);
+        // The subgroup that found no room ends for all; the track goes on.
+        let got = rig.received(running.subscriber, running.down).remove(0);
+        let Some(StreamEnd::Reset(code)) = got.end else {
+            panic!("{:?}", got.end);
+        };
+        let overloaded = ResetCode::ExcessiveLoad.to_wire(drafts.1);
+        assert_eq!(code.to_wire(drafts.1), overloaded);
+        let end = got.ids().len();
+        assert_eq!(
+            got.ids(),
+            (0..u64::try_from(end).unwrap()).collect::<Vec<_>>()
+        );
+        assert!((20..40).contains(&end), "{end}");
+        for group in 1..4 {
+            rig.group(running.publisher, running.up, group, 9);
+        }
+        let later = rig.ids(running.subscriber, running.down).split_off(end);
+        assert_eq!(later.len(), 27);
+        assert_eq!(rig.done(running.subscriber, running.down), None);
+        rig.end();
+    }
+}
+
+#[test]
+fn more_memory_than_there_is_for_one_object_costs_that_subgroup_alone() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::with(limits(|limits| limits.max_memory_bytes = 10_000));
+        let running = rig.running(drafts);
+        rig.far_mut(running.subscriber).deaf = true;
+        rig.far_mut(running.subscriber).no_streams = true;
+        let mut feed = rig.open(running.publisher, running.up, header(0, 0));
+        rig.begin(&mut feed, &object(0, 30_000));
+        rig.send(&feed, &[1; 30_000]);
+        assert!(rig.relay.ingest.is_empty(), "the stream was stopped");
+        assert!(rig.relay.publisher.fanout.ledger().used() <= 10_000);
+        rig.assert_alive(running.publisher);
+        rig.recover(running.subscriber);
+        rig.assert_alive(running.subscriber);
+        rig.end();
+    }
+}
+
+#[test]
+fn more_namespaces_than_a_session_may_tell_are_not_told_and_nobody_is_harmed() {
+    for draft in Draft::ALL {
+        let mut settings = Settings::default();
+        settings.session.max_namespaces = 1;
+        let mut rig = Rig::with(settings);
+        let watcher = rig.connect(draft);
+        rig.watch(watcher, &["a"]);
+        let publisher = rig.connect(draft);
+        let told = rig.announce(publisher, &["a", "b"]);
+        let untold = rig.announce(publisher, &["a", "c"]);
+        let namespaces = |rig: &Rig| {
+            let events = rig.far[&watcher].events.iter();
+            let told = |event: &&Event| {
+                matches!(event, Event::Namespace { .. } | Event::NamespaceDone { .. })
+            };
+            events.filter(told).count()
+        };
+        assert_eq!(namespaces(&rig), 1);
+        rig.cancel(publisher, untold);
+        assert_eq!(namespaces(&rig), 1, "B283");
+        rig.cancel(publisher, told);
+        assert_eq!(namespaces(&rig), 2);
+        rig.assert_alive(watcher);
+        rig.end();
+    }
+}
