@@ -265,3 +265,119 @@ impl Peers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::draft::Draft;
+    use crate::session::{Outbox, Role, Settings};
+    use crate::transport::Closed;
+
+    const NOW: Time = Time::from_micros(1);
+
+    fn server() -> Peer {
+        Peer::server(Settings::new(Role::Server), &Draft::ALL)
+    }
+
+    fn remote() -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 4433))
+    }
+
+    fn connected() -> Input {
+        Input::Connected {
+            alpn: Bytes::from_static(b"moqt-18"),
+            max_datagram: 1200,
+        }
+    }
+
+    fn settle(peers: &mut Peers) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        let mut nothing = Outbox::new(0);
+        while let Some(connection) = peers.poll_dirty() {
+            while let Some(output) = peers.poll_output(NOW, connection, &mut nothing) {
+                outputs.push(output);
+                peers.handle_answer(NOW, connection, Answer::Blocked, &mut nothing);
+            }
+        }
+        outputs
+    }
+
+    #[test]
+    fn connections_are_numbered_in_the_order_of_their_coming() {
+        let mut peers = Peers::default();
+        let target = Target {
+            host: "example.org".to_owned(),
+            port: 443,
+            alpns: vec![Bytes::from_static(b"moqt-18")],
+        };
+        let accepted = peers.accept(server(), remote());
+        let client = Peer::client(Settings::new(Role::Client), &Draft::ALL);
+        let asked_for = peers.connect(client, target.clone());
+        assert_eq!(
+            peers.connections().collect::<Vec<_>>(),
+            [accepted, asked_for]
+        );
+        assert_eq!(peers.remote(accepted), Some(remote()));
+        assert_eq!(peers.remote(asked_for), None);
+        assert_eq!(peers.poll_connect(), Some((asked_for, target)));
+        assert_eq!(peers.poll_connect(), None);
+    }
+
+    #[test]
+    fn a_peer_whose_connection_is_over_does_not_count_and_is_kept_until_its_events_were_read() {
+        let mut peers = Peers::default();
+        let connection = peers.accept(server(), remote());
+        peers.handle_input(NOW, connection, connected());
+        assert!(peers.poll_timeout().is_some(), "the set-up has a deadline");
+        peers.handle_input(NOW, connection, Input::Closed(Closed::TimedOut));
+        assert!(peers.is_empty());
+        let closed = Event::Closed(Closed::TimedOut);
+        assert_eq!(peers.poll_event(), Some((connection, closed)));
+        assert_eq!(peers.remote(connection), Some(remote()));
+        assert_eq!(settle(&mut peers), []);
+        assert!(peers.session(connection).is_none());
+        assert_eq!(peers.poll_timeout(), None);
+        // The transport's last words come too late.
+        peers.handle_input(NOW, connection, Input::DatagramRoom);
+        assert_eq!(peers.poll_dirty(), None);
+    }
+
+    #[test]
+    fn a_session_that_is_looked_at_is_polled_once_and_a_quiet_look_is_not() {
+        let mut peers = Peers::default();
+        let connection = peers.accept(server(), remote());
+        peers.handle_input(NOW, connection, connected());
+        settle(&mut peers);
+        assert!(peers.session_quietly(connection).is_some());
+        assert_eq!(peers.poll_dirty(), None);
+        assert!(peers.session(connection).is_some());
+        assert!(peers.session(connection).is_some());
+        assert_eq!(peers.poll_dirty(), Some(connection));
+        assert_eq!(peers.poll_dirty(), None);
+    }
+
+    #[test]
+    fn all_are_closed_and_a_deadline_that_passed_is_told_once() {
+        let mut peers = Peers::default();
+        let all = [(); 3].map(|()| peers.accept(server(), remote()));
+        for connection in all {
+            peers.handle_input(NOW, connection, connected());
+        }
+        settle(&mut peers);
+        let (deadline, _) = peers.poll_timeout().unwrap();
+        peers.handle_timeout(deadline);
+        assert_eq!(peers.poll_timeout(), None);
+        let closes = |outputs: Vec<Output>| {
+            let is_close = |output: &Output| matches!(output, Output::Close { .. });
+            outputs.iter().filter(|output| is_close(output)).count()
+        };
+        assert_eq!(closes(settle(&mut peers)), 3);
+        peers.close_all(deadline, SessionCode::NoError, "again");
+        assert_eq!(closes(settle(&mut peers)), 0);
+        assert_eq!(peers.len(), 3, "until the transport agrees");
+    }
+}

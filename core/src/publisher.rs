@@ -179,3 +179,32 @@ impl Publisher {
         self.peers.poll_timeout().into_iter().chain(fanout).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::code::RequestCode;
+    use crate::draft::Draft;
+    use crate::fanout::Limits;
+    use crate::ledger::Ledger;
+    use crate::wire::property::Properties;
+
+    #[test]
+    fn a_peer_that_is_gone_is_neither_served_nor_answered() {
+        let fanout = Fanout::new(Limits::default(), Ledger::new(1000));
+        let mut publisher = Publisher::new(Peers::default(), fanout);
+        let track = publisher
+            .fanout
+            .open_track(Draft::D18, Properties::default(), None)
+            .unwrap();
+        let (connection, request) = (ConnectionId(7), RequestId(0));
+        let parameters = Parameters::default();
+        assert!(!publisher.serve(Time::ZERO, connection, request, track, &parameters));
+        assert!(publisher.fanout.is_idle(track));
+        let refusal = Response::Error(Refusal::new(RequestCode::InternalError, "late"));
+        publisher.respond(Time::ZERO, connection, request, refusal);
+        publisher.update(Time::ZERO, connection, request, RequestId(2), &parameters);
+        assert_eq!(publisher.poll_dirty(), None);
+        assert_eq!(publisher.poll_notice(), None);
+    }
+}

@@ -219,3 +219,29 @@ fn an_update_narrows_what_is_delivered() {
         rig.end();
     }
 }
+
+#[test]
+fn the_publisher_is_asked_from_the_next_object_on_unless_somebody_waits_for_more() {
+    let absolute = Filter::AbsoluteStart(at(2, 0));
+    let cases = [
+        (Some(Filter::LargestObject), Some(Filter::LargestObject)),
+        (Some(Filter::NextGroupStart), Some(Filter::LargestObject)),
+        (None, None),
+        (Some(absolute), None),
+    ];
+    for drafts in DRAFT_PAIRS {
+        for (filter, expected) in cases {
+            let mut rig = Rig::new();
+            let publisher = rig.publisher(drafts.0);
+            let subscriber = rig.connect(drafts.1);
+            let parameters = Parameters {
+                filter,
+                ..Parameters::default()
+            };
+            rig.subscribe_to(subscriber, track("v"), parameters);
+            let (_, asked) = rig.asked(publisher).remove(0);
+            assert_eq!(asked.parameters.filter, expected);
+            rig.end();
+        }
+    }
+}
