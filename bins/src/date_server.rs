@@ -19,7 +19,7 @@ use oxymoq_core::transport::{
     Admission, Answer, Application, ConnectionId, Exit, Incoming, Input, Output, Target,
 };
 use oxymoq_core::wire::id::{Location, RequestId, SubgroupId};
-use oxymoq_core::wire::message::{Interest, PublishNamespace, RequestOk};
+use oxymoq_core::wire::message::{GoAway, Interest, PublishNamespace, RequestOk};
 use oxymoq_core::wire::name::{FullTrackName, TrackNamespace};
 use oxymoq_core::wire::object::{DatagramObject, ObjectHeader, ObjectStatus, SubgroupHeader};
 use oxymoq_core::wire::param::Parameters;
@@ -324,10 +324,7 @@ impl DateServer {
                 .publisher
                 .update(now, connection, id, update, &parameters),
             Event::Cancelled { id, .. } => self.cancelled(now, id),
-            Event::GoAway { goaway, .. } => {
-                let uri = goaway.uri.escape_ascii();
-                log::warn!("{connection} is going away and names '{uri}' instead");
-            }
+            Event::GoAway { id, goaway } => self.handle_goaway(now, connection, id, &goaway),
             Event::Closed(closed) => {
                 let why = self.publisher.peers.why_closed(connection, &closed);
                 log::info!("{connection}: {why}");
@@ -470,6 +467,31 @@ impl DateServer {
             && let Err(misuse) = session.namespace(now, id, &suffix)
         {
             log::debug!("{connection}: not told of the namespace: {misuse}");
+        }
+    }
+
+    /// A peer wants us to leave, or to take one request elsewhere.
+    fn handle_goaway(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        id: Option<RequestId>,
+        goaway: &GoAway,
+    ) {
+        let uri = goaway.uri.escape_ascii();
+        match &self.place {
+            Place::Relay { relay, .. } if id.is_none() && uri.clone().next().is_none() => {
+                let sentence =
+                    format!("{} is going away; start again when it is back", relay.url());
+                self.fail(now, &sentence);
+            }
+            Place::Relay { relay, .. } if id.is_none() => {
+                let sentence = format!("{} is going away; start again with {uri}", relay.url());
+                self.fail(now, &sentence);
+            }
+            Place::Relay { .. } | Place::Server { .. } => {
+                log::warn!("{connection} is going away and names '{uri}' instead");
+            }
         }
     }
 

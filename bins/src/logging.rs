@@ -51,11 +51,12 @@ pub fn start(specification: &str, verbosity: u8) -> Result<(), String> {
 }
 
 /// The crates whose messages are meant when no category is named.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "oxymoq",
     "oxymoq_core",
     "oxymoq_tokio",
     "oxymoq_smol",
+    "oxymoq_tls",
     "moqrelayserver",
     "moqdateserver",
     "moqtextclient",

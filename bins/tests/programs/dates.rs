@@ -45,7 +45,7 @@ fn a_date_crosses_the_relay(runtime: &str) {
         let mut server = Process::start(
             "moqdateserver",
             &format!(
-                "{flags} --insecure --relay_url {} --versions {draft} --ns {ns}",
+                "{flags} --insecure --relay_url {} --versions {draft} --ns {ns} --relay_connect_timeout 20000",
                 url(scheme)
             ),
         );
@@ -168,4 +168,23 @@ fn subscribers_learn_that_the_track_has_ended() {
         Some("onPublishDone"),
         "{log}"
     );
+}
+
+#[test]
+fn a_date_server_says_that_its_relay_goes_away() {
+    let mut relay = Process::start("moqrelayserver", "--port 0");
+    let port = relay.port();
+    let mut server = Process::start(
+        "moqdateserver",
+        &format!(
+            "--insecure --relay_url https://localhost:{port}/moq --relay_connect_timeout 20000"
+        ),
+    );
+    server.error_with("announces");
+    relay.signal("TERM");
+    let (status, _, log) = server.end();
+    assert!(!status.success());
+    assert!(log.contains("going away; start again"), "{log}");
+    let (status, _, log) = relay.end();
+    assert!(status.success(), "{log}");
 }
