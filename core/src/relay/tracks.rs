@@ -131,10 +131,9 @@ impl Relay {
         let Some(track) = self.tracks.get_mut(name) else {
             return Ok(());
         };
-        let is_asked = track
-            .upstreams
-            .keys()
-            .any(|upstream| upstream.connection == publisher);
+        let is_asked = track.upstreams.iter().any(|(origin, upstream)| {
+            origin.connection == publisher && !matches!(upstream, Upstream::Ending { .. })
+        });
         if is_asked || track.upstreams.len() >= limits.max_publishers_per_track {
             return Ok(());
         }

@@ -286,3 +286,31 @@ fn a_track_that_is_published_anew_while_its_end_settles_is_asked_for_again() {
     assert_eq!(rig.ids(running.subscriber, running.down), [(5, 0)]);
     rig.end();
 }
+
+#[test]
+fn a_publisher_that_announces_anew_while_its_track_settles_is_asked_for_it_again() {
+    let mut rig = Rig::new();
+    let running = rig.raw_publisher();
+    rig.raw_done(running);
+    rig.raw_say(
+        running.publisher,
+        &Message::PublishNamespaceDone(RequestId(0)),
+    );
+    let announcement = Message::PublishNamespace(PublishNamespace {
+        request_id: RequestId(2),
+        namespace: namespace(&["live"]),
+        parameters: Parameters::default(),
+    });
+    rig.raw_say(running.publisher, &announcement);
+    let messages = rig.raw_messages(running.publisher, StreamId::peer(0));
+    let asked: Vec<RequestId> = messages
+        .iter()
+        .filter_map(|message| match message {
+            Message::Subscribe(subscribe) => Some(subscribe.request_id),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(asked, [RequestId(1), RequestId(3)]);
+    rig.assert_alive(running.publisher);
+    rig.end();
+}
