@@ -4,8 +4,10 @@
 //! `--flag=false` for switches.
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
 use clap::{ArgAction, Command, CommandFactory, FromArgMatches};
+use oxymoq_core::transport::Exit;
 
 /// Reads the command line of the process into `T`; prints help or the error and ends the process where clap says so.
 pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
@@ -27,6 +29,30 @@ pub fn try_parse<T: CommandFactory + FromArgMatches>(
     let arguments = normalise(&command, arguments);
     let matches = command.try_get_matches_from(arguments)?;
     T::from_arg_matches(&matches)
+}
+
+/// The status that a program ends with, after telling people what failed.
+#[expect(clippy::print_stderr, reason = "what failed is for people to read")]
+pub fn finish(program: &str, result: Result<Exit, String>) -> ExitCode {
+    match result {
+        Ok(Exit::Success) => ExitCode::SUCCESS,
+        Ok(Exit::Failure(sentence)) | Err(sentence) => {
+            eprintln!("{program}: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Refuses flags that are understood but do nothing yet; each comes with whether it was given.
+///
+/// # Errors
+///
+/// A sentence that names the first one given.
+pub fn refuse_unbuilt<const N: usize>(flags: [(&str, bool); N]) -> Result<(), String> {
+    match flags.iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) => Err(format!("--{flag} is not built yet; leave it out")),
+        None => Ok(()),
+    }
 }
 
 /// Rewrites every flag of `command` to clap's own spelling. What is no flag of it is left for clap to complain about.

@@ -1,7 +1,7 @@
 //! Publishes the date, second by second.
 #![expect(
     clippy::print_stderr,
-    reason = "a program tells people what failed, and what to try next"
+    reason = "a server tells people where it is and what to try next"
 )]
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -96,27 +96,17 @@ struct Unbuilt {
 
 impl Unbuilt {
     fn check(&self) -> Result<(), String> {
-        let asked = [
+        cli::refuse_unbuilt([
             ("qmux", self.qmux),
             ("publish", self.publish),
             ("mlog_path", !self.mlog_path.is_empty()),
-        ];
-        match asked.iter().find(|(_, asked)| *asked) {
-            Some((flag, _)) => Err(format!("--{flag} is not built yet; leave it out")),
-            None => Ok(()),
-        }
+        ])
     }
 }
 
 fn main() -> ExitCode {
     let flags: Flags = cli::parse();
-    match run(&flags) {
-        Ok(Exit::Success) => ExitCode::SUCCESS,
-        Ok(Exit::Failure(sentence)) | Err(sentence) => {
-            eprintln!("moqdateserver: {sentence}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::finish("moqdateserver", run(&flags))
 }
 
 fn run(flags: &Flags) -> Result<Exit, String> {

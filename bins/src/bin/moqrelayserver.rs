@@ -1,7 +1,7 @@
 //! Runs a MoQT relay.
 #![expect(
     clippy::print_stderr,
-    reason = "a program tells people what failed, and what to try next"
+    reason = "a server tells people where it is and what to try next"
 )]
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -71,20 +71,12 @@ enum CongestionFlag {
 
 fn main() -> ExitCode {
     let flags: Flags = cli::parse();
-    match run(&flags) {
-        Ok(Exit::Success) => ExitCode::SUCCESS,
-        Ok(Exit::Failure(sentence)) | Err(sentence) => {
-            eprintln!("moqrelayserver: {sentence}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::finish("moqrelayserver", run(&flags))
 }
 
 fn run(flags: &Flags) -> Result<Exit, String> {
     logging::start(&flags.common.logging, flags.common.v)?;
-    if flags.qmux {
-        return Err("--qmux is not built yet; leave it out".to_owned());
-    }
+    cli::refuse_unbuilt([("qmux", flags.qmux)])?;
     if !flags.quic {
         return Err("--noquic leaves nothing to serve; leave it out".to_owned());
     }

@@ -1,6 +1,4 @@
 //! Subscribes to a track and prints its objects.
-#![expect(clippy::print_stderr, reason = "a program tells people what failed")]
-
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -130,7 +128,7 @@ struct Unbuilt {
 
 impl Unbuilt {
     fn check(&self) -> Result<(), String> {
-        let asked = [
+        cli::refuse_unbuilt([
             ("qmux", self.qmux),
             ("fetch", self.fetch),
             ("jrfetch", self.jrfetch),
@@ -138,23 +136,13 @@ impl Unbuilt {
             ("join_start", self.join_start != 0),
             ("publish", self.publish),
             ("mlog_path", !self.mlog_path.is_empty()),
-        ];
-        match asked.iter().find(|(_, asked)| *asked) {
-            Some((flag, _)) => Err(format!("--{flag} is not built yet; leave it out")),
-            None => Ok(()),
-        }
+        ])
     }
 }
 
 fn main() -> ExitCode {
     let flags: Flags = cli::parse();
-    match run(&flags) {
-        Ok(Exit::Success) => ExitCode::SUCCESS,
-        Ok(Exit::Failure(sentence)) | Err(sentence) => {
-            eprintln!("moqtextclient: {sentence}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::finish("moqtextclient", run(&flags))
 }
 
 fn run(flags: &Flags) -> Result<Exit, String> {
