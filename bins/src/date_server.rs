@@ -27,6 +27,7 @@ use oxymoq_core::wire::property::{OBJECT_DELIVERY_TIMEOUT, Properties, Value};
 
 use crate::client::{self, IMPLEMENTATION, Server};
 use crate::date::{self, END_OF_MINUTE, Second};
+use crate::mlog::Mlog;
 
 /// Names that the track goes by: today's and the one of old instructions.
 const NAMES: [&[u8]; 2] = [b"date", b"/date"];
@@ -84,6 +85,7 @@ pub struct DateServer {
     /// Set when the program is to end: until when subscribers may take the rest.
     ending: Option<Time>,
     exit: Option<Exit>,
+    mlog: Mlog,
 }
 
 /// Where the date can be had.
@@ -157,7 +159,16 @@ impl DateServer {
             minute: None,
             ending: None,
             exit: None,
+            mlog: Mlog::default(),
         })
+    }
+
+    /// Has what this server and its peers say written to `mlog`.
+    #[must_use]
+    pub fn logged_to(mut self, mlog: Mlog) -> Self {
+        mlog.watch(&mut self.publisher.peers);
+        self.mlog = mlog;
+        self
     }
 
     /// Publishes what the clock has reached.
@@ -300,7 +311,9 @@ impl DateServer {
 
     /// Handles everything that sessions have to tell.
     fn drain(&mut self, now: Time) {
+        self.mlog.write_messages(now, &mut self.publisher.peers);
         while let Some((connection, event)) = self.publisher.poll_event() {
+            self.mlog.write_event(now, connection, &event);
             self.handle_event(now, connection, event);
         }
         // The track is published whether or not anybody subscribes, and never stopped.

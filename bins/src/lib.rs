@@ -7,6 +7,7 @@ pub mod date;
 pub mod date_server;
 pub mod flags;
 pub mod logging;
+pub mod mlog;
 pub mod runtime;
 pub mod text_client;
 pub mod url;

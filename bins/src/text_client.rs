@@ -22,6 +22,7 @@ use oxymoq_core::wire::param::Parameters;
 use oxymoq_core::wire::property::{IMMUTABLE_PROPERTIES, Properties, Value};
 
 use crate::client::{self, NoData, Server};
+use crate::mlog::Mlog;
 
 /// An object larger than this is no text: the client gives up rather than hold it.
 const MAX_OBJECT_BYTES: u64 = 16 << 20;
@@ -50,6 +51,7 @@ pub struct TextClient<W> {
     objects: BTreeMap<StreamId, Partial>,
     /// What the publisher ended the subscription with, while objects may still be on their way.
     done: Option<PublishDone>,
+    mlog: Mlog,
     out: W,
     exit: Option<Exit>,
 }
@@ -76,9 +78,10 @@ struct Partial {
 }
 
 impl<W: Write> TextClient<W> {
-    /// A client that will connect to `server` and print to `out`.
-    pub fn new(server: Server, drafts: &[Draft], wish: Wish, out: W) -> Self {
+    /// A client that will connect to `server` and print to `out`; what the two say is written to `mlog`.
+    pub fn new(server: Server, drafts: &[Draft], wish: Wish, out: W, mlog: Mlog) -> Self {
         let mut peers = Peers::default();
+        mlog.watch(&mut peers);
         let connection = peers.connect(server.peer(drafts), server.target(drafts));
         Self {
             wish,
@@ -88,13 +91,16 @@ impl<W: Write> TextClient<W> {
             state: State::Connecting,
             objects: BTreeMap::new(),
             done: None,
+            mlog,
             out,
             exit: None,
         }
     }
 
     fn drain(&mut self, now: Time) {
-        while let Some((_, event)) = self.peers.poll_event() {
+        self.mlog.write_messages(now, &mut self.peers);
+        while let Some((connection, event)) = self.peers.poll_event() {
+            self.mlog.write_event(now, connection, &event);
             self.handle_event(now, event);
         }
     }

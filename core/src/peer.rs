@@ -100,7 +100,11 @@ impl Peer {
                     ..Settings::clone(settings)
                 };
                 let layer = WebTransport::server(accepting(&settings, drafts));
+                let is_tracing = self.session.is_tracing();
                 self.session = Session::new(settings);
+                if is_tracing {
+                    self.session.trace_messages();
+                }
                 Layer::WebTransport(Box::new(layer))
             } else {
                 Layer::None

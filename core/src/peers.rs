@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 
 use crate::code::SessionCode;
 use crate::peer::Peer;
-use crate::session::{Event, Session, Source};
+use crate::session::{Direction, Event, MAX_TRACED, Session, Source};
 use crate::time::Time;
 use crate::transport::{Answer, Closed, ConnectionId, Input, Output, Target};
+use crate::wire::message::Message;
 
 /// Many peers, which of them need attention, and when.
 ///
@@ -25,6 +26,8 @@ pub struct Peers {
     events: VecDeque<(ConnectionId, Event)>,
     /// Peers whose connection is over, kept until their last events were handled.
     over: Vec<ConnectionId>,
+    /// Control messages, if a trace is wanted.
+    messages: Option<VecDeque<(ConnectionId, Direction, Message)>>,
 }
 
 #[derive(Debug)]
@@ -83,6 +86,21 @@ impl Peers {
     /// A peer's session, to prepare what it is about to be polled for.
     pub fn session_quietly(&mut self, connection: ConnectionId) -> Option<&mut Session> {
         Some(self.peers.get_mut(&connection)?.peer.session())
+    }
+
+    /// Begins to keep the control messages of peers for [`Peers::poll_message`]; of those that come, and of those that are
+    /// not connected yet.
+    pub fn trace_messages(&mut self) {
+        self.messages.get_or_insert_default();
+        for entry in self.peers.values_mut() {
+            entry.peer.session().trace_messages();
+        }
+    }
+
+    /// The next control message of a peer, if [`Peers::trace_messages`] was called. Unless they are taken after every call,
+    /// the oldest of more than [`MAX_TRACED`] are dropped.
+    pub fn poll_message(&mut self) -> Option<(ConnectionId, Direction, Message)> {
+        self.messages.as_mut()?.pop_front()
     }
 
     /// Why a peer's session is over, in words: our own reason if we closed it, with the rule that the peer broke.
@@ -216,7 +234,10 @@ impl Peers {
         self.events.pop_front()
     }
 
-    fn insert(&mut self, peer: Peer, remote: Option<SocketAddr>) -> ConnectionId {
+    fn insert(&mut self, mut peer: Peer, remote: Option<SocketAddr>) -> ConnectionId {
+        if self.messages.is_some() {
+            peer.session().trace_messages();
+        }
         let connection = ConnectionId(self.next);
         self.next += 1;
         self.peers.insert(
@@ -248,6 +269,14 @@ impl Peers {
         let Some(entry) = self.peers.get_mut(&connection) else {
             return;
         };
+        if let Some(messages) = &mut self.messages {
+            while let Some((direction, message)) = entry.peer.session().poll_message() {
+                if messages.len() == MAX_TRACED {
+                    messages.pop_front();
+                }
+                messages.push_back((connection, direction, message));
+            }
+        }
         while let Some(event) = entry.peer.session().poll_event() {
             self.events.push_back((connection, event));
         }

@@ -13,6 +13,7 @@ use clap::{ArgAction, Parser};
 use oxymoq::client::Server;
 use oxymoq::date_server::{DateServer, Mode, Offer};
 use oxymoq::flags::{self, Common, ServerIdentity, ServerTrust};
+use oxymoq::mlog::Mlog;
 use oxymoq::url::ServerUrl;
 use oxymoq::{cli, logging, runtime};
 use oxymoq_core::runtime::{ClientSettings, ServerSettings, Settings};
@@ -76,6 +77,9 @@ struct Flags {
     /// Serve QUIC on the UDP port
     #[arg(long, default_value_t = true, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     quic: bool,
+    /// Write events to this file: JSON, one object a line
+    #[arg(long = "mlog_path", default_value = "", hide_default_value = true)]
+    mlog_path: String,
     #[command(flatten)]
     unbuilt: Unbuilt,
 }
@@ -89,18 +93,11 @@ struct Unbuilt {
     /// PUBLISH the track to the relay (not built yet)
     #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     publish: bool,
-    /// Write events to this file (not built yet)
-    #[arg(long = "mlog_path", default_value = "", hide_default_value = true)]
-    mlog_path: String,
 }
 
 impl Unbuilt {
     fn check(&self) -> Result<(), String> {
-        cli::refuse_unbuilt([
-            ("qmux", self.qmux),
-            ("publish", self.publish),
-            ("mlog_path", !self.mlog_path.is_empty()),
-        ])
+        cli::refuse_unbuilt([("qmux", self.qmux), ("publish", self.publish)])
     }
 }
 
@@ -138,7 +135,8 @@ fn serve(flags: &Flags, offer: Offer) -> Result<Exit, String> {
         }),
         ..Settings::default()
     };
-    let server = DateServer::serving(offer, drafts, Bytes::from_static(ENDPOINT.as_bytes()))?;
+    let server = DateServer::serving(offer, drafts, Bytes::from_static(ENDPOINT.as_bytes()))?
+        .logged_to(Mlog::create(&flags.mlog_path)?);
     runtime::serve(flags.common.runtime, settings, server, |bound| {
         announce(bound, flags);
     })
@@ -164,7 +162,8 @@ fn publish(flags: &Flags, offer: Offer) -> Result<Exit, String> {
         .map_err(|error| format!("--ns '{}' is no namespace: {error}", flags.ns))?;
     let relay = Server::new(url, flags.quic_transport);
     let patience = Duration::from_secs(flags.relay_transaction_timeout);
-    let server = DateServer::publishing(offer, drafts, relay, namespace, patience)?;
+    let server = DateServer::publishing(offer, drafts, relay, namespace, patience)?
+        .logged_to(Mlog::create(&flags.mlog_path)?);
     runtime::run(flags.common.runtime, settings, server)
 }
 

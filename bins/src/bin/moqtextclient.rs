@@ -7,6 +7,7 @@ use bytes::Bytes;
 use clap::{ArgAction, Parser};
 use oxymoq::client::Server;
 use oxymoq::flags::{Common, ServerTrust};
+use oxymoq::mlog::Mlog;
 use oxymoq::text_client::{TextClient, Wish};
 use oxymoq::url::ServerUrl;
 use oxymoq::{cli, logging, runtime};
@@ -96,6 +97,9 @@ struct Flags {
     /// Use QUIC itself even if the URL says https
     #[arg(long = "quic_transport", default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     quic_transport: bool,
+    /// Write events to this file: JSON, one object a line
+    #[arg(long = "mlog_path", default_value = "", hide_default_value = true)]
+    mlog_path: String,
     #[command(flatten)]
     unbuilt: Unbuilt,
 }
@@ -121,9 +125,6 @@ struct Unbuilt {
     /// Be offered the namespace's tracks instead of subscribing (not built yet)
     #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     publish: bool,
-    /// Write events to this file (not built yet)
-    #[arg(long = "mlog_path", default_value = "", hide_default_value = true)]
-    mlog_path: String,
 }
 
 impl Unbuilt {
@@ -135,7 +136,6 @@ impl Unbuilt {
             ("jafetch", self.jafetch),
             ("join_start", self.join_start != 0),
             ("publish", self.publish),
-            ("mlog_path", !self.mlog_path.is_empty()),
         ])
     }
 }
@@ -167,7 +167,8 @@ fn run(flags: &Flags) -> Result<Exit, String> {
         transaction_timeout: Duration::from_secs(flags.transaction_timeout),
     };
     let server = Server::new(url, flags.quic_transport);
-    let client = TextClient::new(server, &drafts, wish, io::stdout().lock());
+    let mlog = Mlog::create(&flags.mlog_path)?;
+    let client = TextClient::new(server, &drafts, wish, io::stdout().lock(), mlog);
     runtime::run(flags.common.runtime, settings, client)
 }
 

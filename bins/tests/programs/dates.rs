@@ -188,3 +188,49 @@ fn a_date_server_says_that_its_relay_goes_away() {
     let (status, _, log) = relay.end();
     assert!(status.success(), "{log}");
 }
+
+#[test]
+fn what_both_sides_say_is_written_to_the_mlog_file() {
+    let folder = Folder::new("mlog");
+    let mut server = Process::start_in(
+        folder.path(),
+        "moqdateserver",
+        "--port 0 --mlog_path server.mlog",
+    );
+    let port = server.port();
+    let mut client = Process::start_in(
+        folder.path(),
+        "moqtextclient",
+        &format!(
+            "--insecure --connect_url https://localhost:{port}/moq-date --track_namespace moq-date --track_name date \
+             --connect_timeout 20000 --mlog_path client.mlog"
+        ),
+    );
+    seconds(&mut client, 1);
+    client.signal("INT");
+    let (status, _, log) = client.end();
+    assert!(status.success(), "{log}");
+    server.signal("TERM");
+    let (status, _, log) = server.end();
+    assert!(status.success(), "{log}");
+    for (file, sent, received) in [
+        ("client.mlog", "Subscribe", "SubscribeOk"),
+        ("server.mlog", "SubscribeOk", "Subscribe"),
+    ] {
+        let text = std::fs::read_to_string(folder.path().join(file)).unwrap();
+        let events: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let has = |name: &str, kind: &str| {
+            events
+                .iter()
+                .any(|event| event["name"] == name && event["data"]["type"] == kind)
+        };
+        assert!(has("moqt:control_message_created", sent), "{file}: {text}");
+        assert!(
+            has("moqt:control_message_parsed", received),
+            "{file}: {text}"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use super::close::Misuse;
 use super::event::Request;
 use super::request::{Kind, Offer, Open, Side, Stage, Subject};
 use super::topology::Use;
-use super::{Session, params};
+use super::{Direction, Session, params};
 use crate::draft::{ControlModel, Discovery, JoiningRule, RequestCredit};
 use crate::time::Time;
 use crate::transport::Dir;
@@ -40,8 +40,12 @@ impl Session {
         let book = self.token_book.clone();
         request.parameters_mut().authorization_tokens =
             self.token_book.send(&tokens, id, id, carrier)?;
-        let bytes = match self.encode(&self.request_message(&request), Channel::Request) {
-            Ok(bytes) => bytes,
+        let message = self.request_message(&request);
+        let bytes = match self.encode(&message, Channel::Request) {
+            Ok(bytes) => {
+                self.note(Direction::Sent, &message);
+                bytes
+            }
             Err(misuse) => {
                 self.token_book = book;
                 return Err(misuse);

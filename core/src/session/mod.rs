@@ -21,6 +21,7 @@ mod source;
 mod subscriber;
 mod timer;
 mod topology;
+mod trace;
 mod update;
 mod withdraw;
 
@@ -28,6 +29,7 @@ pub use close::Misuse;
 pub use event::{Event, FetchItem, Refusal, Request, Response, StreamEnd};
 pub use settings::{Limits, Role, Settings, Underlay};
 pub use source::{Full, Outbox, Piece, Source};
+pub use trace::{Direction, MAX_TRACED};
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -47,6 +49,7 @@ use outgoing::{Outgoing, Urgent};
 use request::Requests;
 use timer::{Timer, Timers};
 use topology::{Asked, Heard, Topology};
+use trace::Trace;
 
 /// A MoQT session with one peer, in any draft, as client or server, publisher and subscriber.
 ///
@@ -108,6 +111,8 @@ pub struct Session {
     /// The close to be told to the transport.
     close: Option<(SessionCode, Bytes)>,
     failure: Option<Close>,
+    /// Control messages for a trace, if one is wanted.
+    trace: Option<Trace>,
 }
 
 /// What the last output was about.
@@ -170,6 +175,7 @@ impl Session {
             goaway_sent: false,
             close: None,
             failure: None,
+            trace: None,
             settings,
         }
     }
@@ -192,6 +198,23 @@ impl Session {
     /// Whether the session is over.
     pub fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
+    }
+
+    /// Begins to keep control messages for [`poll_message`](Self::poll_message): those of the future, all of them if this is
+    /// called before the connection is.
+    pub fn trace_messages(&mut self) {
+        self.trace.get_or_insert_default();
+    }
+
+    /// Whether control messages are kept for a trace.
+    pub const fn is_tracing(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    /// The next control message that was sent or received, in order, if [`trace_messages`](Self::trace_messages) was called.
+    /// Unless they are taken after every call, the oldest of more than [`MAX_TRACED`] are dropped.
+    pub fn poll_message(&mut self) -> Option<(Direction, Message)> {
+        self.trace.as_mut()?.next()
     }
 
     /// Why this side ended the session because of the peer: the code that it was told, and the rule that it broke.
@@ -537,6 +560,7 @@ impl Session {
     fn say(&mut self, id: RequestId, message: &Message) -> Result<(), Misuse> {
         let bytes = self.encode_for(id, message)?;
         if let Some(stream) = self.stream_of(id) {
+            self.note(Direction::Sent, message);
             self.topology.send(stream, bytes);
         }
         Ok(())
@@ -546,9 +570,17 @@ impl Session {
     fn say_on_control(&mut self, message: &Message) -> Result<(), Misuse> {
         let bytes = self.encode(message, Channel::Control)?;
         if let Some(stream) = self.topology.control {
+            self.note(Direction::Sent, message);
             self.topology.send(stream, bytes);
         }
         Ok(())
+    }
+
+    /// Notes a message for the trace, if one is wanted.
+    fn note(&mut self, direction: Direction, message: &Message) {
+        if let Some(trace) = &mut self.trace {
+            trace.note(direction, message);
+        }
     }
 
     fn can_request(&mut self) {

@@ -8,7 +8,7 @@ use super::ids::Arrival;
 use super::request::{Kind, Open, Side};
 use super::timer::Timer;
 use super::topology::Use;
-use super::{INITIAL_REQUEST_STREAMS, Phase, Session};
+use super::{Direction, INITIAL_REQUEST_STREAMS, Phase, Session};
 use crate::code::{RequestCode, SessionCode};
 use crate::draft::{RequestCredit, RequestIdOrder};
 use crate::transport::{Dir, Output, StreamId};
@@ -103,6 +103,7 @@ impl Session {
             },
         };
         let message = Message::decode(origin, frame.number, &frame.body)?;
+        self.note(Direction::Received, &message);
         match purpose {
             Use::Control => self.receive_control(message),
             Use::Silent => self.receive_first(stream, message),

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use super::support::{DRAFTS, Store, namespace, settings, track};
 use crate::code::{DoneCode, ResetCode};
 use crate::draft::Draft;
-use crate::session::{Event, FetchItem, Request, Response, Role, Session, StreamEnd};
+use crate::session::{Direction, Event, FetchItem, Request, Response, Role, Session, StreamEnd};
 use crate::time::Time;
 use crate::transport::{Answer, Dir, Input, Output, Room, StreamId};
 use crate::wire::id::{GroupId, Location, ObjectId, RequestId, SubgroupId, TrackAlias};
 use crate::wire::message::{
-    Fetch, FetchOk, FetchRange, Interest, Publish, PublishNamespace, RequestOk, Subscribe,
+    Fetch, FetchOk, FetchRange, Interest, Message, Publish, PublishNamespace, RequestOk, Subscribe,
     SubscribeNamespace, SubscribeOk, SubscribeTracks, TrackStatus,
 };
 use crate::wire::name::TrackName;
@@ -699,5 +699,47 @@ fn tracks_are_asked_for_in_both_drafts() {
             .unwrap();
         pair.pump();
         assert!(matches!(pair.server.event(), Some(Event::Cancelled { .. })));
+    }
+}
+
+#[test]
+fn a_trace_has_the_control_messages_of_both_directions_in_order() {
+    for draft in DRAFTS {
+        let mut pair = Pair::new(draft);
+        assert_eq!(pair.client.session.poll_message(), None, "not asked for");
+        pair.client.session.trace_messages();
+        pair.server.session.trace_messages();
+        accept_subscribe(&mut pair, "v", 7);
+        let mut said = |role| {
+            let side = match role {
+                Role::Client => &mut pair.client,
+                Role::Server => &mut pair.server,
+            };
+            std::iter::from_fn(|| side.session.poll_message())
+                .filter_map(|(direction, message)| {
+                    if let Message::Subscribe(_) = message {
+                        Some((direction, "SUBSCRIBE"))
+                    } else if let Message::SubscribeOk(_) = message {
+                        Some((direction, "SUBSCRIBE_OK"))
+                    } else {
+                        None
+                    }
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            said(Role::Client),
+            [
+                (Direction::Sent, "SUBSCRIBE"),
+                (Direction::Received, "SUBSCRIBE_OK")
+            ]
+        );
+        assert_eq!(
+            said(Role::Server),
+            [
+                (Direction::Received, "SUBSCRIBE"),
+                (Direction::Sent, "SUBSCRIBE_OK")
+            ]
+        );
     }
 }
