@@ -37,7 +37,7 @@ struct Flags {
     /// UDP port
     #[arg(long, default_value_t = 9667)]
     port: u16,
-    /// Local address to listen on; [::] means every address, IPv4 and IPv6
+    /// Local address to listen on; the one of all zeros means every address, IPv4 and IPv6
     #[arg(long, default_value_t = IpAddr::V6(Ipv6Addr::UNSPECIFIED))]
     address: IpAddr,
     /// How objects are sent: spg (a subgroup for each group), spo (one for each object) or datagram

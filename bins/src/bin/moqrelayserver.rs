@@ -30,7 +30,7 @@ struct Flags {
     /// UDP port
     #[arg(long, default_value_t = 9668)]
     port: u16,
-    /// Local address to listen on; [::] means every address, IPv4 and IPv6
+    /// Local address to listen on; the one of all zeros means every address, IPv4 and IPv6
     #[arg(long, default_value_t = IpAddr::V6(Ipv6Addr::UNSPECIFIED))]
     address: IpAddr,
     /// Path that clients must ask for; without it /moq-relay, /moq and / are served
