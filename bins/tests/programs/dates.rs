@@ -145,7 +145,8 @@ fn a_client_unsubscribes_when_its_time_is_up() {
     );
     let (status, lines, log) = client.end();
     assert!(status.success(), "{log}");
-    assert!(!lines.is_empty() && lines.len() <= 8, "{lines:?}");
+    // Two seconds' worth; more only if the machine stood still meanwhile.
+    assert!(!lines.is_empty() && lines.len() <= 30, "{lines:?}");
 }
 
 #[test]
