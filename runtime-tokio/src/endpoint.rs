@@ -247,6 +247,8 @@ impl<'a, A: Application> Driver<'a, A> {
     }
 
     fn shut_down(&mut self) {
+        // The last round may be long ago.
+        self.now = Instant::now();
         let now = self.time();
         self.app.handle_shutdown(now);
     }

@@ -405,6 +405,29 @@ fn shutdown_is_told_once_and_the_peers_hear_the_application_s_goodbye() {
 }
 
 #[test]
+fn shutdown_comes_with_the_time_of_its_own_moment() {
+    const IDLE: Duration = Duration::from_millis(50);
+    let endpoint = Endpoint::bind(server_settings()).unwrap();
+    let mut idle = None;
+    let mut started = None;
+    let mut server = Script::new(|wishes, _, happening| match happening {
+        Happening::Started => started = Some(wishes.now),
+        Happening::Shutdown => {
+            idle = started.map(|started| wishes.now.since(started));
+            wishes.succeed();
+        }
+        _ => {}
+    });
+    // Nothing happens meanwhile: the endpoint's last round is long ago.
+    block_on(async {
+        let shutdown = tokio::time::sleep(IDLE);
+        endpoint.run(&mut server, shutdown).await.unwrap()
+    });
+    drop(server);
+    assert!(idle.unwrap() >= IDLE, "{idle:?}");
+}
+
+#[test]
 fn exit_closes_what_the_application_left_open() {
     let endpoint = Endpoint::bind(server_settings()).unwrap();
     let target = target(endpoint.local_address());

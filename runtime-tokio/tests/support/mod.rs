@@ -207,6 +207,8 @@ pub(crate) struct Wishes {
     pub(crate) urgent: bool,
     /// Bytes that were written and not taken by the transport.
     pub(crate) unsent: usize,
+    /// What time the adapter says it is.
+    pub(crate) now: Time,
 }
 
 #[derive(Default)]
@@ -307,6 +309,7 @@ impl<F: FnMut(&mut Wishes, ConnectionId, Happening)> Script<F> {
     }
 
     fn happen(&mut self, now: Time, id: ConnectionId, happening: Happening) {
+        self.wishes.now = now;
         (self.react)(&mut self.wishes, id, happening);
         self.dirty.extend(self.wishes.connections.keys());
         if let Some(span) = self.wishes.timeout.take() {
