@@ -231,6 +231,15 @@ impl Payload {
                     .is_some_and(|growing| !growing.bytes.is_empty()))
     }
 
+    /// All of a payload of `length` bytes; `None` if it was not all received yet.
+    pub fn pieces(&mut self, length: u64) -> Option<Pieces> {
+        if self.length != length {
+            return None;
+        }
+        self.freeze();
+        Some(Pieces::from(self.pieces.as_slice()))
+    }
+
     /// Whether the payload has exactly these bytes at `offset`, as far as it was received.
     pub fn agrees(&self, offset: u64, bytes: &[u8]) -> bool {
         let mut position = 0_u64;
@@ -296,6 +305,118 @@ impl Payload {
             _part: growing.ledger.charge_always(CHUNK_OVERHEAD),
         };
         self.pieces.push(Bytes::from_owner(part));
+    }
+}
+
+/// A complete payload in shared pieces: a clone is another handle to the same bytes.
+///
+/// Two are equal if their bytes are, however they are cut.
+#[derive(Clone)]
+pub struct Pieces(Cut);
+
+#[derive(Clone)]
+enum Cut {
+    /// In one piece, or empty: most are.
+    One(Bytes),
+    Many {
+        pieces: Arc<[Bytes]>,
+        length: u64,
+    },
+}
+
+impl Pieces {
+    /// Bytes of the whole payload.
+    pub fn len(&self) -> u64 {
+        match &self.0 {
+            Cut::One(bytes) => widen(bytes.len()),
+            Cut::Many { length, .. } => *length,
+        }
+    }
+
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The pieces in order; none of them is empty.
+    pub fn iter(&self) -> std::slice::Iter<'_, Bytes> {
+        match &self.0 {
+            Cut::One(bytes) if bytes.is_empty() => [].iter(),
+            Cut::One(bytes) => std::slice::from_ref(bytes).iter(),
+            Cut::Many { pieces, .. } => pieces.iter(),
+        }
+    }
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self(Cut::One(Bytes::new()))
+    }
+}
+
+impl From<Bytes> for Pieces {
+    fn from(whole: Bytes) -> Self {
+        Self(Cut::One(whole))
+    }
+}
+
+impl From<&[Bytes]> for Pieces {
+    fn from(pieces: &[Bytes]) -> Self {
+        let mut full = pieces.iter().filter(|piece| !piece.is_empty());
+        match (full.next(), full.next()) {
+            (None, _) => Self::default(),
+            (Some(one), None) => Self(Cut::One(one.clone())),
+            (Some(_), Some(_)) => {
+                let full = pieces.iter().filter(|piece| !piece.is_empty());
+                let pieces: Arc<[Bytes]> = full.cloned().collect();
+                let length = pieces.iter().map(|piece| widen(piece.len())).sum();
+                Self(Cut::Many { pieces, length })
+            }
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Pieces {
+    type Item = &'a Bytes;
+    type IntoIter = std::slice::Iter<'a, Bytes>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl PartialEq for Pieces {
+    fn eq(&self, other: &Self) -> bool {
+        if self.len() != other.len() {
+            return false;
+        }
+        let (mut mine, mut theirs) = (self.iter(), other.iter());
+        let (mut a, mut b): (&[u8], &[u8]) = (&[], &[]);
+        loop {
+            if a.is_empty() {
+                a = mine.next().map(AsRef::as_ref).unwrap_or_default();
+            }
+            if b.is_empty() {
+                b = theirs.next().map(AsRef::as_ref).unwrap_or_default();
+            }
+            let common = a.len().min(b.len());
+            if common == 0 {
+                return true; // As long as one another, and both read to the end.
+            }
+            let ((head, rest), (other, others)) = (a.split_at(common), b.split_at(common));
+            if head != other {
+                return false;
+            }
+            (a, b) = (rest, others);
+        }
+    }
+}
+
+impl Eq for Pieces {}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pieces({} bytes in {})", self.len(), self.iter().count())
     }
 }
 
@@ -413,6 +534,54 @@ mod tests {
         assert!(!payload.agrees(4, b"o Wo"));
         assert!(!payload.agrees(0, b"j"));
         assert!(payload.agrees(50, b"unknown"));
+    }
+
+    #[test]
+    fn a_payload_is_handed_out_whole_once_all_of_it_was_received() {
+        let ledger = Ledger::new(1 << 24);
+        let mut payload = Payload::default();
+        assert!(payload.append(&ledger, 10, b"hello"));
+        assert_eq!(payload.piece(0).unwrap(), &b"hello"[..]);
+        assert_eq!(payload.pieces(10), None);
+        assert!(payload.append(&ledger, 5, b"world"));
+        let pieces = payload.pieces(10).unwrap();
+        assert_eq!(pieces.len(), 10);
+        assert_eq!(pieces.iter().count(), 2);
+        assert_eq!(pieces, Pieces::from(Bytes::from_static(b"helloworld")));
+        let charged = ledger.used();
+        drop(payload);
+        assert_eq!(ledger.used(), charged, "the pieces hold the bytes");
+        drop(pieces);
+        assert_eq!(ledger.used(), 0);
+    }
+
+    #[test]
+    fn an_empty_payload_has_no_pieces() {
+        let pieces = Payload::default().pieces(0).unwrap();
+        assert!(pieces.is_empty() && pieces.iter().next().is_none());
+        assert_eq!(pieces, Pieces::default());
+    }
+
+    #[test]
+    fn payloads_are_equal_if_their_bytes_are_however_they_are_cut() {
+        let cut = |parts: &[&'static str]| {
+            let parts: Vec<Bytes> = parts.iter().map(|part| Bytes::from(*part)).collect();
+            Pieces::from(parts.as_slice())
+        };
+        let whole = cut(&["abcdefgh"]);
+        for same in [&["abc", "defgh"][..], &["", "a", "b", "", "cdefgh", ""]] {
+            assert_eq!(cut(same), whole);
+            assert_eq!(cut(same).len(), 8);
+            assert_eq!(cut(same), cut(&["abcd", "efgh"]));
+        }
+        for other in [
+            &["abc", "defgx"][..],
+            &["abc", "defg"],
+            &["abcdefgh", "i"],
+            &[],
+        ] {
+            assert_ne!(cut(other), whole);
+        }
     }
 
     #[test]
