@@ -5,6 +5,8 @@ mod ingest;
 mod namespaces;
 mod routes;
 mod settings;
+mod sources;
+mod subscribe;
 #[cfg(test)]
 mod tests;
 mod tracks;
