@@ -1,6 +1,7 @@
 //! What comes in: streams and datagrams of a track's sources, merged so that each object is there once.
 
 use super::admit::{Arrival, Known};
+use super::feed::Stray;
 use super::subgroup::{End, Images, OBJECT_OVERHEAD};
 use super::track::{Datagram, Group, Key};
 use super::{Fanout, Fault, IngestId, Notice, SourceId, TrackId};
@@ -23,22 +24,24 @@ pub(super) struct Ingest {
     first_object: bool,
     /// The object begun last.
     pub(super) last: Option<ObjectId>,
-    current: Option<Current>,
+    pub(super) current: Option<Current>,
 }
 
 /// The object that a stream is bringing.
 #[derive(Debug)]
-struct Current {
-    id: ObjectId,
-    length: u64,
+pub(super) struct Current {
+    pub(super) id: ObjectId,
+    pub(super) length: u64,
     /// How much of the payload this stream brought.
     offset: u64,
-    /// Not wanted.
-    ignored: bool,
+    /// Not wanted by subscribers.
+    pub(super) ignored: bool,
+    /// Kept for a cache although it is ignored.
+    pub(super) stray: Option<Box<Stray>>,
 }
 
 impl Current {
-    fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.offset == self.length
     }
 }
@@ -149,8 +152,10 @@ impl Fanout {
             length: header.payload_length,
             offset: 0,
             ignored: true,
+            stray: None,
         });
         let (id, key, source) = (ingest.track, ingest.key, ingest.source);
+        let first_object = ingest.first_object;
         let track = self.tracks.get_mut(&id).ok_or(Fault::Gone)?;
         let location = Location {
             group: key.0,
@@ -160,8 +165,13 @@ impl Fanout {
         track.check_finale(key, header.id, source)?;
         track.check_properties(&header.properties)?;
         let known = track.known(key, &header, source)?;
+        let stray = match known {
+            Known::Late => self.stray(&header),
+            Known::New | Known::Received => None,
+        };
+        self.tell_gaps(id, source, location, header.status, &header.properties);
         if known == Known::New {
-            let first = ingest.first_object && before.is_none() || header.id.0 == 0;
+            let first = first_object && before.is_none() || header.id.0 == 0;
             let arrival = Arrival {
                 now,
                 stream,
@@ -178,7 +188,9 @@ impl Fanout {
             .and_then(|ingest| ingest.current.as_mut())
         {
             current.ignored = known == Known::Late;
+            current.stray = stray;
         }
+        self.tell_stray(stream);
         Ok(())
     }
 
@@ -207,8 +219,10 @@ impl Fanout {
             return Err(Fault::Gone);
         };
         if current.ignored || bytes.is_empty() {
+            self.append_stray(stream, offset, bytes);
             return Ok(());
         }
+        let object_id = current.id;
         let Some(subgroup) = track.subgroup_mut(key) else {
             return Ok(());
         };
@@ -241,6 +255,7 @@ impl Fanout {
             self.overloaded(now, id, key, Some(stream));
             return Err(Fault::Stop(ResetCode::ExcessiveLoad));
         }
+        self.tell_object(id, key, object_id);
         self.changed(id, key);
         Ok(())
     }
@@ -333,6 +348,18 @@ impl Fanout {
             }
         };
         self.changed(id, key);
+        let is_whole = code.is_none() && outcome.is_ok();
+        match ingest.last {
+            _ if !is_whole => self.tell_broken(&ingest),
+            Some(object) if ingest.end_of_group => {
+                let last = Location {
+                    group: key.0,
+                    object,
+                };
+                self.tell_group_end(id, ingest.source, last);
+            }
+            Some(_) | None => {}
+        }
         outcome
     }
 
@@ -364,21 +391,24 @@ impl Fanout {
         let Some(payload) = self.ledger.copy(&object.payload) else {
             return Err(Fault::Stop(ResetCode::ExcessiveLoad));
         };
+        let object = DatagramObject {
+            properties,
+            payload,
+            ..object
+        };
+        let default_priority = state.defaults.priority;
         state.sequence += 1;
         state.datagrams.push_back(Datagram {
             sequence: state.sequence,
             arrived: now,
-            object: DatagramObject {
-                properties,
-                payload,
-                ..object
-            },
+            object: object.clone(),
             images: Images::default(),
             _charge: charge,
         });
         if state.datagrams.len() > limits.max_datagrams_per_track {
             state.datagrams.pop_front();
         }
+        self.tell_datagram(track, source, default_priority, &object);
         self.with_datagrams.insert(track);
         self.mark_track(track);
         Ok(())
@@ -402,7 +432,9 @@ impl Fanout {
             self.overloaded(arrival.now, id, key, Some(arrival.stream));
             return Err(Fault::Stop(ResetCode::ExcessiveLoad));
         };
+        let object = header.id;
         track.enter(arrival, header, properties, charge, &self.limits);
+        self.tell_object(id, key, object);
         self.changed(id, key);
         Ok(())
     }
@@ -428,7 +460,9 @@ impl Fanout {
         let feeds = std::mem::take(&mut subgroup.feeds);
         subgroup.finish(now, End::Reset(ResetCode::ExcessiveLoad));
         for feed in feeds {
-            self.ingests.remove(&feed);
+            if let Some(broken) = self.ingests.remove(&feed) {
+                self.tell_broken(&broken);
+            }
             if Some(feed) != stream {
                 self.notify(Notice::Stop {
                     stream: feed,
@@ -474,7 +508,10 @@ impl Fanout {
 }
 
 /// Copies properties, so that they do not hold what they arrived in, and charges them.
-fn keep_properties(ledger: &Ledger, properties: &Properties) -> Option<(Properties, Charge)> {
+pub(super) fn keep_properties(
+    ledger: &Ledger,
+    properties: &Properties,
+) -> Option<(Properties, Charge)> {
     let overhead = usize::try_from(OBJECT_OVERHEAD).unwrap_or(usize::MAX);
     let charge = ledger.charge(overhead)?;
     let bytes = ledger.copy(properties.bytes())?;

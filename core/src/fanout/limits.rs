@@ -31,6 +31,7 @@ pub enum LagPolicy {
 /// | `range_end_linger` | time | 500 ms | streams overtake one another by about a round trip |
 /// | `drain_timeout` | time | 10 s | the rest of a last group over a slow path |
 /// | `max_notices` | notices | 65 536 | the owner reads them after each turn |
+/// | `max_facts` | facts | 65 536 | the same |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Tracks open at once. A relay's own tables are bounded too; this keeps a local producer honest.
@@ -68,6 +69,9 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Notices that wait for the owner; beyond it the oldest is dropped.
     pub max_notices: usize,
+    /// Complete objects, gaps and ends that wait for the owner, if it wants to be told of them; beyond it the oldest is
+    /// dropped, and a cache has a hole.
+    pub max_facts: usize,
 }
 
 impl Default for Limits {
@@ -88,6 +92,7 @@ impl Default for Limits {
             range_end_linger: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(10),
             max_notices: 65_536,
+            max_facts: 65_536,
         }
     }
 }

@@ -14,11 +14,12 @@
 //! 3. reads [`Fanout::poll_notice`], and sleeps until [`Fanout::poll_timeout`].
 //!
 //! When `poll_dirty` yields nothing, every subscription has seen everything, and what nobody needs is forgotten. Objects
-//! of the past are not kept: whoever wants to serve FETCH has to copy them to a cache as they arrive, which costs no
-//! memory, since chunks are shared.
+//! of the past are not kept: whoever wants to serve FETCH puts them in a cache as they become complete, which
+//! [`Fanout::poll_complete`] tells; that costs no memory, since chunks are shared.
 
 mod admit;
 mod downstream;
+mod feed;
 mod ingest;
 mod lane;
 mod limits;
@@ -42,6 +43,7 @@ use crate::wire::id::{Location, RequestId, TrackAlias};
 use crate::wire::property::Properties;
 
 pub use downstream::{Downstream, OpenError};
+pub use feed::{Complete, Fact};
 pub use limits::{LagPolicy, Limits};
 pub use source::ConnectionSource;
 pub use subgroup::OBJECT_OVERHEAD;
@@ -132,6 +134,8 @@ pub struct Fanout {
     closing: BTreeSet<TrackId>,
     timers: BTreeSet<(Time, ConnectionId)>,
     notices: VecDeque<Notice>,
+    /// What a cache is to be told.
+    feed: feed::Feed,
     /// The subscription that is being ended for lack of memory.
     shedding: Option<(ConnectionId, RequestId)>,
 }
@@ -181,6 +185,7 @@ impl Fanout {
             closing: BTreeSet::new(),
             timers: BTreeSet::new(),
             notices: VecDeque::new(),
+            feed: feed::Feed::default(),
             shedding: None,
         }
     }
@@ -251,7 +256,10 @@ impl Fanout {
             track.record(key);
             self.touched.insert((id, key));
         }
-        self.ingests.retain(|_, ingest| ingest.track != id);
+        let broken = self.ingests.extract_if(.., |_, ingest| ingest.track == id);
+        if let Some((_, stream)) = broken.last() {
+            self.tell_broken(&stream);
+        }
         self.closing.insert(id);
         self.mark_track(id);
     }

@@ -182,6 +182,15 @@ impl Subgroup {
     }
 
     /// The object with this id, if it is in memory.
+    pub(super) fn find(&self, id: ObjectId) -> Option<&Object> {
+        let slot = self
+            .objects
+            .binary_search_by_key(&id, |object| object.id)
+            .ok()?;
+        self.objects.get(slot)
+    }
+
+    /// The same, to change it.
     pub(super) fn find_mut(&mut self, id: ObjectId) -> Option<&mut Object> {
         let slot = self
             .objects

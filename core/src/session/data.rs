@@ -217,6 +217,20 @@ impl Session {
         self.incoming.resume(stream);
     }
 
+    /// As [`pause_stream`](Self::pause_stream) for the stream that answers a FETCH of ours. Harmless without one.
+    pub fn pause_fetch(&mut self, request: RequestId) {
+        if let Some(stream) = self.incoming.fetch_stream(request) {
+            self.pause_stream(stream);
+        }
+    }
+
+    /// Reads on from the stream that answers a FETCH of ours.
+    pub fn resume_fetch(&mut self, request: RequestId) {
+        if let Some(stream) = self.incoming.fetch_stream(request) {
+            self.resume_stream(stream);
+        }
+    }
+
     /// Asks the peer to stop sending on a data stream. Harmless for one that is over.
     pub fn stop_stream(&mut self, now: Time, stream: StreamId, code: ResetCode) {
         self.at(now);

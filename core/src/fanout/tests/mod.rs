@@ -1,6 +1,7 @@
 //! A fan-out with subscribers whose sessions are played: what they were sent is decoded and compared.
 
 mod delivery;
+mod feed;
 mod limits;
 mod random;
 mod sessions;

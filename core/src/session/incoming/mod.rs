@@ -421,6 +421,16 @@ impl Incoming {
         self.update_readable(id);
     }
 
+    /// The stream that brings a FETCH, if it is open.
+    pub(super) fn fetch_stream(&self, request: RequestId) -> Option<StreamId> {
+        self.streams
+            .iter()
+            .find(|(_, stream)| {
+                matches!(&stream.content, Content::Fetch(fetch) if fetch.request == Some(request))
+            })
+            .map(|(id, _)| *id)
+    }
+
     /// Asks the peer to stop sending on a stream, and forgets it.
     pub(super) fn stop(&mut self, now: Time, id: StreamId, code: ResetCode) {
         if let Some(request) = self.abandon(id, code) {

@@ -314,3 +314,28 @@ fn b241_stopping_the_stream_of_a_fetch_cancels_the_fetch() {
         }
     }
 }
+
+#[test]
+fn the_stream_of_a_fetch_can_be_paused_by_its_request() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Client);
+        let (id, _) = peer.accepted(Request::Fetch(fetch(0, range("v", (0, 0), (1, 0)))));
+        peer.session.pause_fetch(id);
+        let data = peer.open(Dir::Uni);
+        peer.send(data, &[5, 0]);
+        drain(&mut peer);
+        peer.session.pause_fetch(id);
+        // Draft 16 and 18 alike: an end of a range that is not known.
+        let unknown: &[u8] = match draft {
+            Draft::D16 => &[0x41, 0x0c, 0, 3],
+            Draft::D18 => &[0x81, 0x0c, 0, 3],
+        };
+        peer.send(data, unknown);
+        assert_eq!(kinds(&drain(&mut peer)), [""; 0], "{draft:?}");
+        peer.session.resume_fetch(id);
+        peer.pump();
+        assert_eq!(kinds(&drain(&mut peer)), ["fetched"], "{draft:?}");
+        peer.session.pause_fetch(crate::wire::id::RequestId(1000));
+        peer.session.resume_fetch(crate::wire::id::RequestId(1000));
+    }
+}
