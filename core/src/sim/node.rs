@@ -20,8 +20,9 @@ use crate::wire::object::SubgroupHeader;
 use crate::wire::param::Parameters;
 use crate::wire::property::Properties;
 
-use super::program::{Failure, Part, Stage, Subgroup};
+use super::program::{Failure, Part};
 use super::random::Random;
+use super::stage::{Stage, Subgroup};
 
 /// What a [`Publisher`] publishes, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]

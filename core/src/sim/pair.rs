@@ -11,7 +11,8 @@ use crate::time::Time;
 use crate::transport::{ConnectionId, Target};
 
 use super::link::Link;
-use super::program::{Failure, Part, Program, Stage};
+use super::program::{Failure, Part, Program};
+use super::stage::Stage;
 use super::world::{NodeId, Stuck, World};
 
 const PATIENCE: Duration = Duration::from_secs(120);

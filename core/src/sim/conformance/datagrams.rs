@@ -12,7 +12,8 @@ use crate::time::Time;
 use crate::transport::{ConnectionId, Exit};
 use crate::wire::id::{GroupId, Location, ObjectId, RequestId, TrackAlias};
 
-use super::super::program::{Failure, Part, Stage};
+use super::super::program::{Failure, Part};
+use super::super::stage::Stage;
 use super::streams::{grant, subscribe};
 use super::{ended_well, ensure, payload, track};
 

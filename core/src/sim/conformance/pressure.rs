@@ -18,7 +18,8 @@ use crate::wire::id::{ObjectId, RequestId, TrackAlias};
 use crate::wire::message::{RequestOk, TrackStatus};
 use crate::wire::param::Parameters;
 
-use super::super::program::{Failure, Part, Stage, subgroup_header};
+use super::super::program::{Failure, Part};
+use super::super::stage::{Stage, subgroup_header};
 use super::streams::{end_track, grant, subscribe};
 use super::{ended_well, ensure, payload, track};
 

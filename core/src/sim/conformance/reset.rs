@@ -10,7 +10,8 @@ use crate::session::{Event, Request, Response, Role, StreamEnd};
 use crate::transport::{ConnectionId, Exit, StreamId};
 use crate::wire::id::{GroupId, ObjectId, RequestId, TrackAlias};
 
-use super::super::program::{Failure, Part, Stage, subgroup_header};
+use super::super::program::{Failure, Part};
+use super::super::stage::{Stage, subgroup_header};
 use super::streams::{end_track, grant, subscribe};
 use super::{ended_well, ensure, payload, track};
 

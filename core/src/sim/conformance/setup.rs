@@ -11,7 +11,8 @@ use crate::wire::id::RequestId;
 use crate::wire::message::TrackStatus;
 use crate::wire::param::Parameters;
 
-use super::super::program::{Failure, Part, Stage};
+use super::super::program::{Failure, Part};
+use super::super::stage::Stage;
 use super::{CLIENT, Case, PATH, ended_well, ensure, track};
 
 const REASON: &str = "no such track";

@@ -18,7 +18,8 @@ use crate::wire::object::{ObjectStatus, SubgroupHeader};
 use crate::wire::param::Parameters;
 use crate::wire::property::Properties;
 
-use super::super::program::{Failure, Part, Stage, subgroup_header};
+use super::super::program::{Failure, Part};
+use super::super::stage::{Stage, subgroup_header};
 use super::{ended_well, ensure, payload, track};
 
 const ALIAS: TrackAlias = TrackAlias(7);
