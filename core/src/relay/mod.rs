@@ -3,6 +3,7 @@
 
 mod ingest;
 mod namespaces;
+mod rendezvous;
 mod routes;
 mod settings;
 mod sources;
@@ -62,6 +63,7 @@ pub struct Relay {
     feeds: BTreeMap<IngestId, (ConnectionId, StreamId)>,
     /// When publishers should have answered.
     deadlines: BTreeSet<(Time, Origin)>,
+    rendezvous: rendezvous::Rendezvous,
     shutdown: Shutdown,
 }
 
@@ -101,6 +103,7 @@ impl Relay {
             ingest: BTreeMap::new(),
             feeds: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            rendezvous: rendezvous::Rendezvous::default(),
             shutdown: Shutdown::Running,
         }
     }
@@ -345,6 +348,7 @@ impl Application for Relay {
         self.publisher.handle_timeout(now);
         self.drain(now);
         self.expire_unanswered(now);
+        self.expire_rendezvous(now);
         if let Shutdown::Draining(until) = self.shutdown
             && until <= now
         {
@@ -409,11 +413,13 @@ impl Application for Relay {
             .deadlines
             .first()
             .map(|&(deadline, _)| (deadline, "a publisher's answer"));
+        let hopeless = self.rendezvous.next();
+        let hopeless = hopeless.map(|until| (until, "a publisher to come"));
         let drained = match self.shutdown {
             Shutdown::Draining(until) => Some((until, "end of the drain")),
             Shutdown::Running | Shutdown::Closing => None,
         };
-        [self.publisher.poll_timeout(), unanswered, drained]
+        [self.publisher.poll_timeout(), unanswered, hopeless, drained]
             .into_iter()
             .flatten()
             .min()

@@ -49,6 +49,8 @@ impl Default for Settings {
 /// | `max_tracks` | tracks | 65 536 | the same |
 /// | `max_publishers_per_track` | publishers | 4 | a main and a spare one, twice |
 /// | `max_waiting` | subscriptions, per track | 4096 | those that came before the publisher answered |
+/// | `max_rendezvous` | subscriptions | 16 384 | those that wait for a publisher to come at all: a quarter of the tracks |
+/// | `max_rendezvous_timeout` | time | 60 s | a publisher that comes later than that finds nobody who still looks |
 /// | `answer_timeout` | time | 10 s | a publisher that has not answered by then has not understood |
 /// | `drain_timeout` | time | 2 s | goodbyes reach every peer that is still there |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +70,11 @@ pub struct Limits {
     pub max_publishers_per_track: usize,
     /// Subscriptions of one track that wait for its publisher's answer; a further one is refused with EXCESSIVE_LOAD.
     pub max_waiting: usize,
+    /// Subscriptions at once that wait for a publisher to come, since they asked to (RENDEZVOUS_TIMEOUT); a further one is
+    /// answered at once.
+    pub max_rendezvous: usize,
+    /// How long a subscription may wait for a publisher to come, however long it is willing to.
+    pub max_rendezvous_timeout: Duration,
     /// How long a publisher may take to answer a SUBSCRIBE before it is withdrawn.
     pub answer_timeout: Duration,
     /// How long a shutdown waits for peers to leave by themselves.
@@ -84,6 +91,8 @@ impl Default for Limits {
             max_tracks: 65_536,
             max_publishers_per_track: 4,
             max_waiting: 4096,
+            max_rendezvous: 16_384,
+            max_rendezvous_timeout: Duration::from_secs(60),
             answer_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(2),
         }

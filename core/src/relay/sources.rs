@@ -151,7 +151,7 @@ impl Relay {
         };
         let waiting = std::mem::take(&mut track.waiting);
         for (origin, parameters) in waiting {
-            self.waiting.remove(&origin);
+            self.no_longer_waits(origin);
             let Origin {
                 connection,
                 request,
@@ -274,7 +274,7 @@ impl Relay {
             self.describe(origin.connection)
         );
         self.give_up_if_hopeless(now, &name, &no_such_track());
-        let is_last = |track: &Track| track.upstreams.is_empty();
+        let is_last = |track: &Track| track.upstreams.is_empty() && track.live.is_some();
         if self.tracks.get(&name).is_some_and(is_last) {
             let end = TrackEnd {
                 code,
@@ -322,6 +322,7 @@ impl Relay {
                 self.forward_as_needed(now, &name);
             }
         }
+        self.ask_again(now, publisher);
     }
 
     /// Withdraws subscriptions that publishers have not answered in time.

@@ -38,6 +38,7 @@ impl Relay {
                 .serve(now, connection, id, live, &request.parameters);
             return;
         }
+        self.begin_rendezvous(now, origin, &request.parameters);
         self.wait(now, origin, &name, request.parameters);
         let forward = self.wants_objects(&name);
         let publishers = self.routes.publishers_of(&name.namespace);
@@ -64,6 +65,7 @@ impl Relay {
         };
         if track.waiting.len() >= limit {
             let refusal = overloaded("too many subscriptions wait for this track");
+            self.no_longer_waits(origin);
             return self.respond(now, origin, Response::Error(refusal));
         }
         track.waiting.insert(origin, parameters);
@@ -72,9 +74,10 @@ impl Relay {
 
     /// A subscription that waits for a publisher was withdrawn.
     pub(super) fn stop_waiting(&mut self, now: Time, origin: Origin) -> bool {
-        let Some(name) = self.waiting.remove(&origin) else {
+        let Some(name) = self.waiting.get(&origin).cloned() else {
             return false;
         };
+        self.no_longer_waits(origin);
         if let Some(track) = self.tracks.get_mut(&name) {
             track.waiting.remove(&origin);
         }

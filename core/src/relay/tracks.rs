@@ -85,12 +85,12 @@ impl Relay {
         }
         self.tracks.remove(name);
         for origin in waiting.into_keys() {
-            self.waiting.remove(&origin);
+            self.no_longer_waits(origin);
             self.respond(now, origin, Response::Error(end.refusal.clone()));
         }
     }
 
-    /// If no publisher is left to wait for, tells those who wait.
+    /// If no publisher is left to wait for, tells those who wait, but for those who wait for one to come.
     pub(super) fn give_up_if_hopeless(
         &mut self,
         now: Time,
@@ -104,10 +104,22 @@ impl Relay {
             return;
         }
         let waiting = std::mem::take(&mut track.waiting);
-        self.tracks.remove(name);
-        for origin in waiting.into_keys() {
-            self.waiting.remove(&origin);
+        let (held, refused) = waiting
+            .into_iter()
+            .partition(|(origin, _)| self.waits_on(*origin, refusal.code));
+        self.keep_waiting(name, held);
+        for origin in refused.into_keys() {
+            self.no_longer_waits(origin);
             self.respond(now, origin, Response::Error(refusal.clone()));
+        }
+    }
+
+    /// A track without a publisher stays as long as somebody waits for one.
+    fn keep_waiting(&mut self, name: &FullTrackName, held: BTreeMap<Origin, Parameters>) {
+        if held.is_empty() {
+            self.tracks.remove(name);
+        } else if let Some(track) = self.tracks.get_mut(name) {
+            track.waiting = held;
         }
     }
 

@@ -10,6 +10,7 @@ mod limits;
 mod namespaces;
 mod objects;
 mod publishers;
+mod rendezvous;
 mod shutdown;
 mod subscribe;
 mod wire;
@@ -53,7 +54,12 @@ impl Relay {
         let mut waiting = Vec::new();
         let mut deadlines = Vec::new();
         for (name, track) in &self.tracks {
-            assert!(!track.upstreams.is_empty(), "{name} has no publisher");
+            let held = |origin| self.rendezvous.origins().contains(origin);
+            assert!(
+                !track.upstreams.is_empty()
+                    || !track.waiting.is_empty() && track.waiting.keys().all(held),
+                "{name} has no publisher"
+            );
             assert!(track.live.is_none() || track.waiting.is_empty(), "{name}");
             upstreams.extend(track.upstreams.keys().map(|origin| (*origin, name.clone())));
             waiting.extend(track.waiting.keys().map(|origin| (*origin, name.clone())));
@@ -72,6 +78,8 @@ impl Relay {
         upstreams.sort();
         waiting.sort();
         deadlines.sort_unstable();
+        let held = self.rendezvous.origins();
+        assert!(held.iter().all(|held| self.waiting.contains_key(held)));
         let listed = |table: &std::collections::BTreeMap<_, FullTrackName>| {
             let rows = table.iter().map(|(origin, name)| (*origin, name.clone()));
             rows.collect::<Vec<_>>()
@@ -111,6 +119,7 @@ impl Relay {
         assert!(self.ingest.is_empty(), "{:?}", self.ingest);
         assert!(self.feeds.is_empty(), "{:?}", self.feeds);
         assert!(self.deadlines.is_empty(), "{:?}", self.deadlines);
+        assert_eq!(self.rendezvous.origins(), []);
         assert!(self.publisher.peers.is_empty());
         self.publisher.fanout.assert_empty();
         if self.shutdown == Shutdown::Running {
