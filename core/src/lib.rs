@@ -171,6 +171,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod code;
 pub mod draft;
 pub mod fanout;
@@ -185,6 +186,7 @@ pub mod schedule;
 pub mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod span;
 pub mod time;
 pub mod transport;
 pub mod wire;
