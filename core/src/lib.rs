@@ -175,6 +175,7 @@ pub mod cache;
 pub mod code;
 pub mod draft;
 pub mod fanout;
+pub mod fetches;
 pub mod h3;
 pub mod ledger;
 pub mod peer;

@@ -2,38 +2,55 @@
 
 use log::debug;
 
-use crate::fanout::{Fanout, Notice, TrackId};
+use crate::code::ResetCode;
+use crate::fanout::{self, Fanout, Notice, TrackId};
+use crate::fetches::{self, Fed, Fetches, Over};
+use crate::ledger::Pieces;
 use crate::peers::Peers;
-use crate::session::{Event, Refusal, Response};
+use crate::session::{Event, Piece, Refusal, Response, Source};
 use crate::time::Time;
-use crate::transport::{Answer, ConnectionId, Input, Output};
+use crate::transport::{Answer, ConnectionId, Input, Output, StreamId};
 use crate::wire::id::RequestId;
-use crate::wire::message::RequestOk;
-use crate::wire::param::Parameters;
+use crate::wire::message::{FetchOk, RequestOk};
+use crate::wire::object::FetchEntry;
+use crate::wire::param::{GroupOrder, Parameters};
 
-/// Peers and a fan-out, joined: what an [`Application`](crate::transport::Application) that serves subscriptions forwards
-/// its calls to.
+/// Peers, a fan-out and the FETCHes being served, joined: what an [`Application`](crate::transport::Application) that
+/// serves subscriptions forwards its calls to.
 ///
-/// The owner answers requests, with [`Publisher::serve`] for a SUBSCRIBE to one of its tracks; everything that happens to
-/// the subscription afterwards is dealt with here, but for an update, which [`Publisher::update`] answers.
+/// The owner answers requests, with [`Publisher::serve`] for a SUBSCRIBE to one of its tracks and
+/// [`Publisher::open_fetch`] for a FETCH; everything that happens to the subscription afterwards is dealt with here, but
+/// for an update, which [`Publisher::update`] answers. The objects of a FETCH come from the owner: see
+/// [`fetches`](crate::fetches).
 #[derive(Debug)]
 pub struct Publisher {
     /// The peers.
     pub peers: Peers,
     /// The tracks.
     pub fanout: Fanout,
+    /// The FETCHes being served, to look at: to change them there are the calls below.
+    pub fetches: Fetches,
     /// When something was handled last; kept by the calls below.
     pub now: Time,
 }
 
 impl Publisher {
     /// Of these peers and tracks.
-    pub const fn new(peers: Peers, fanout: Fanout) -> Self {
+    pub fn new(peers: Peers, fanout: Fanout) -> Self {
+        let fetches = Fetches::new(fetches::Limits::default(), fanout.ledger().clone());
         Self {
             peers,
             fanout,
+            fetches,
             now: Time::ZERO,
         }
+    }
+
+    /// With other limits for FETCHes than the defaults.
+    #[must_use]
+    pub fn with_fetch_limits(mut self, limits: fetches::Limits) -> Self {
+        self.fetches = Fetches::new(limits, self.fanout.ledger().clone());
+        self
     }
 
     /// Answers a SUBSCRIBE to `track`. False if it was refused.
@@ -61,7 +78,79 @@ impl Publisher {
         is_granted
     }
 
-    /// Answers an update of a subscription that is served, or refuses it if that is none.
+    /// Accepts a FETCH whose groups will come in this order and opens its stream, as soon as the session has room for one;
+    /// or refuses it, for lack of room or because the draft cannot say `ok`. False if it was refused or is over.
+    ///
+    /// Then [`Publisher::poll_hungry`] asks for its entries. A FETCH of nothing is ended at once: its stream has a header
+    /// and an end.
+    pub fn open_fetch(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        request: RequestId,
+        ok: FetchOk,
+        order: GroupOrder,
+    ) -> bool {
+        let Some(session) = self.peers.session(connection) else {
+            return false;
+        };
+        self.fetches
+            .open(now, connection, session, request, ok, order)
+    }
+
+    /// The next FETCH with room for more, told once: it is told again when there is room after [`Publisher::feed_fetch`]
+    /// said that there was none. Until then the owner feeds it as it can.
+    pub fn poll_hungry(&mut self) -> Option<(ConnectionId, RequestId)> {
+        self.fetches.poll_hungry()
+    }
+
+    /// Gives a FETCH its next entry, which is after the one before in the order of the FETCH, and the payload if it is an
+    /// object (the entry's own payload length is not looked at).
+    ///
+    /// What the peer's draft cannot write ends the FETCH: see [`Publisher::poll_fetch_over`].
+    pub fn feed_fetch(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        request: RequestId,
+        entry: FetchEntry,
+        payload: &Pieces,
+    ) -> Fed {
+        let Some(session) = self.peers.session(connection) else {
+            return Fed::Gone;
+        };
+        self.fetches
+            .feed(now, connection, session, request, entry, payload)
+    }
+
+    /// Ends a FETCH: nothing follows what it was fed. Its owner hears no more of it. Harmless if it is over.
+    pub fn end_fetch(&mut self, _now: Time, connection: ConnectionId, request: RequestId) {
+        if let Some(session) = self.peers.session(connection) {
+            self.fetches.end(connection, session, request);
+        }
+    }
+
+    /// Breaks a FETCH off with this code: what it was fed may not arrive. Its owner hears no more of it. Harmless if it is
+    /// over.
+    pub fn fail_fetch(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        request: RequestId,
+        code: ResetCode,
+    ) {
+        if let Some(session) = self.peers.session(connection) {
+            self.fetches.fail(now, connection, session, request, code);
+        }
+    }
+
+    /// The next FETCH that is over although its owner did not end it, for whatever reason: the events about that
+    /// ([`Event::Cancelled`], [`Event::Closed`]) need not be looked at for its sake.
+    pub fn poll_fetch_over(&mut self) -> Option<Over> {
+        self.fetches.poll_over()
+    }
+
+    /// Answers an update of a subscription or FETCH that is served, or refuses it if that is none.
     pub fn update(
         &mut self,
         now: Time,
@@ -70,7 +159,12 @@ impl Publisher {
         update: RequestId,
         parameters: &Parameters,
     ) {
-        let result = self.fanout.update(now, connection, request, parameters);
+        let result = if self.fetches.is_served(connection, request) {
+            // Its priority is the session's business.
+            Ok(RequestOk::default())
+        } else {
+            self.fanout.update(now, connection, request, parameters)
+        };
         self.respond_to_update(now, connection, request, update, result);
     }
 
@@ -117,9 +211,16 @@ impl Publisher {
     /// See [`Application::handle_answer`](crate::transport::Application::handle_answer).
     pub fn handle_answer(&mut self, now: Time, connection: ConnectionId, answer: Answer) {
         self.now = now;
-        let mut source = self.fanout.source(connection);
+        let mut source = Sources {
+            fanout: self.fanout.source(connection),
+            fetches: self.fetches.source(connection),
+        };
         self.peers
             .handle_answer(now, connection, answer, &mut source);
+        while let Some(connection) = self.fetches.next_turn() {
+            let session = self.peers.session_quietly(connection);
+            self.fetches.take_turn(now, session);
+        }
     }
 
     /// See [`Application::handle_timeout`](crate::transport::Application::handle_timeout).
@@ -133,15 +234,22 @@ impl Publisher {
     pub fn poll_event(&mut self) -> Option<(ConnectionId, Event)> {
         while let Some((connection, event)) = self.peers.poll_event() {
             if let Event::StreamStopped { stream, .. } = event {
-                self.fanout.stream_stopped(connection, stream);
+                if !self.fetches.stream_stopped(connection, stream) {
+                    self.fanout.stream_stopped(connection, stream);
+                }
             } else if let Event::StreamExpired { stream } = event {
                 self.fanout.stream_expired(connection, stream);
             } else if let Event::CanOpenStream = event {
+                if let Some(session) = self.peers.session(connection) {
+                    self.fetches.can_open_stream(self.now, connection, session);
+                }
                 self.fanout.can_open_stream(connection);
             } else {
                 if let Event::Cancelled { id, .. } = event {
+                    self.fetches.cancelled(connection, id);
                     self.fanout.unsubscribe(connection, id);
                 } else if let Event::Closed(_) = event {
+                    self.fetches.remove_connection(connection);
                     self.fanout.remove_connection(connection);
                 }
                 return Some((connection, event));
@@ -169,7 +277,10 @@ impl Publisher {
     /// See [`Application::poll_output`](crate::transport::Application::poll_output).
     pub fn poll_output(&mut self, now: Time, connection: ConnectionId) -> Option<Output> {
         self.now = now;
-        let mut source = self.fanout.source(connection);
+        let mut source = Sources {
+            fanout: self.fanout.source(connection),
+            fetches: self.fetches.source(connection),
+        };
         self.peers.poll_output(now, connection, &mut source)
     }
 
@@ -177,6 +288,34 @@ impl Publisher {
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         let fanout = self.fanout.poll_timeout();
         self.peers.poll_timeout().into_iter().chain(fanout).min()
+    }
+}
+
+/// Has the bytes of all streams of one connection.
+struct Sources<'a> {
+    fanout: fanout::ConnectionSource<'a>,
+    fetches: fetches::ConnectionSource<'a>,
+}
+
+impl Source for Sources<'_> {
+    fn peek(&mut self, now: Time, stream: StreamId) -> Option<Piece> {
+        if self.fetches.has_stream(stream) {
+            self.fetches.peek(now, stream)
+        } else {
+            self.fanout.peek(now, stream)
+        }
+    }
+
+    fn taken(&mut self, now: Time, stream: StreamId, bytes: usize, fin: bool) {
+        if self.fetches.has_stream(stream) {
+            self.fetches.taken(now, stream, bytes, fin);
+        } else {
+            self.fanout.taken(now, stream, bytes, fin);
+        }
+    }
+
+    fn object_began(&mut self, stream: StreamId) -> Option<Time> {
+        self.fanout.object_began(stream)
     }
 }
 

@@ -18,8 +18,8 @@ use crate::transport::{Answer, Dir, Output, StreamId};
 use crate::wire::id::{GroupId, Location, Millis, RequestId, SubgroupId, TrackAlias};
 use crate::wire::property::Properties;
 
-/// SUBSCRIBER_PRIORITY, if it is not told.
-const DEFAULT_PRIORITY: u8 = 128;
+/// SUBSCRIBER_PRIORITY, if it is not told; and what a FETCH's stream has until the priority of its objects is told.
+pub(crate) const DEFAULT_PRIORITY: u8 = 128;
 
 impl Session {
     /// Opens a stream for a subgroup of a subscription in which we publish: the peer's SUBSCRIBE after it was accepted,

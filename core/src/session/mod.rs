@@ -26,6 +26,7 @@ mod update;
 mod withdraw;
 
 pub use close::Misuse;
+pub(crate) use data::DEFAULT_PRIORITY;
 pub use event::{Event, FetchItem, Refusal, Request, Response, StreamEnd};
 pub use settings::{Limits, Role, Settings, Underlay};
 pub use source::{Full, Outbox, Piece, Source};

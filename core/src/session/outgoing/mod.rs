@@ -463,7 +463,7 @@ impl Outgoing {
                         self.end_known(now, stream);
                     }
                 } else if *answer == Answer::Gone {
-                    self.drop_stream(stream);
+                    self.lost(stream);
                 } else {
                     self.wrote(stream, 0, false, Room::StreamFull);
                 }
@@ -512,9 +512,18 @@ impl Outgoing {
                 self.urgent.push_back(Urgent::Priority { stream, priority });
             }
         } else if *answer == Answer::Gone {
-            self.drop_stream(id);
+            self.lost(id);
         } else {
             self.opening_blocked = true;
+        }
+    }
+
+    /// The transport lost a stream before it told that it was stopped: the source has to hear of it all the same.
+    fn lost(&mut self, id: StreamId) {
+        if self.drop_stream(id).is_some() {
+            let code = ResetCode::Cancelled;
+            self.events
+                .push_back(Event::StreamStopped { stream: id, code });
         }
     }
 

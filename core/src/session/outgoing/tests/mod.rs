@@ -527,4 +527,12 @@ fn stream_that_the_transport_lost_is_forgotten() {
     assert!(!bench.outgoing.owns(stream(2)));
     assert!(bench.outgoing.is_idle(request(0)));
     assert_eq!(bench.urgent(), []);
+    // Whoever has the bytes is told, once, even if the transport tells later why.
+    bench.outgoing.stopped(stream(2), ResetCode::InternalError);
+    let told = std::iter::from_fn(|| bench.outgoing.poll_event());
+    let stopped = |n| Event::StreamStopped {
+        stream: stream(n),
+        code: ResetCode::Cancelled,
+    };
+    assert_eq!(told.collect::<Vec<_>>(), [stopped(1), stopped(2)]);
 }
