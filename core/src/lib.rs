@@ -182,6 +182,7 @@ pub mod peer;
 pub mod peers;
 pub mod publisher;
 pub mod relay;
+pub mod reservations;
 pub mod runtime;
 pub mod schedule;
 pub mod session;

@@ -174,11 +174,12 @@ pub struct TransportSettings {
     ///
     /// [`Output::AllowStreams`]: crate::transport::Output::AllowStreams
     pub max_bidi_streams: u64,
-    /// Bytes that an accepted connection may have sent and this side not yet read, over all its streams.
+    /// Bytes that an accepted connection may have sent and this side not yet read, over all its streams, until
+    /// [`Output::ReceiveWindow`] allows more, if the adapter's stack can.
+    ///
+    /// [`Output::ReceiveWindow`]: crate::transport::Output::ReceiveWindow
     pub receive_window: u64,
-    /// The same for connections that this side opened, and for accepted ones once they may open more unidirectional streams
-    /// than `max_uni_streams`, which is what the application allows a publisher. Adapters whose stack cannot raise a window
-    /// later use it for every connection.
+    /// The same for connections that this side opened; and what a relay allows those who publish to it.
     pub publisher_window: u64,
     /// Bytes that a peer may have sent and this side not yet read on one stream. The window of the connection counts as well.
     pub stream_window: u64,

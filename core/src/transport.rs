@@ -186,6 +186,9 @@ pub enum Output {
         /// How many at once.
         count: u64,
     },
+    /// Let the peer have so many bytes under way or unread at once, over all streams of the connection. Never lowers what
+    /// was allowed; an adapter whose stack cannot change it leaves it as it is. No answer.
+    ReceiveWindow(u64),
     /// End the connection. No answer; [`Input::Closed`] follows in time.
     Close {
         /// From the application's error space.
@@ -248,6 +251,9 @@ pub struct Target {
 pub struct Incoming {
     /// Where it comes from.
     pub remote: SocketAddr,
+    /// Whether nothing is gained by [`Admission::Retry`]: it has proved that it receives what is sent there, or the adapter
+    /// cannot ask it to any more.
+    pub is_validated: bool,
 }
 
 /// The answer to an [`Incoming`].
@@ -255,6 +261,9 @@ pub struct Incoming {
 pub enum Admission {
     /// Let it in under this id.
     Accept(ConnectionId),
+    /// Have it prove its address and ask again, which costs this side no memory. Like [`Admission::Refuse`] for one that
+    /// [is validated](Incoming::is_validated).
+    Retry,
     /// Turn it away: no room.
     Refuse,
 }

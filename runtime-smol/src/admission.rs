@@ -192,7 +192,7 @@ impl<S: Session> Session for DoorSession<S> {
                     self.visitor = Some(visitor);
                     return Poll::Pending;
                 }
-                Some(Admission::Refuse) => {
+                Some(Admission::Retry | Admission::Refuse) => {
                     self.failure = Some(transport::Error::CONNECTION_REFUSED);
                 }
                 Some(Admission::Accept(id)) => {

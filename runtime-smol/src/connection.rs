@@ -310,7 +310,7 @@ impl Connection {
             // s2n-quic has no priorities: what counts is the order in which the core offers writes, kept by the budget.
             Output::Priority { .. } => None,
             // s2n-quic cannot raise a limit later; it started with the most.
-            Output::AllowStreams { .. } => None,
+            Output::AllowStreams { .. } | Output::ReceiveWindow(_) => None,
             Output::Close { code, reason } => {
                 self.close(code, &reason);
                 None

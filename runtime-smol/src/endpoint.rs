@@ -264,7 +264,12 @@ impl<A: Application> Driver<'_, A> {
     fn accept(&mut self, now: Time) {
         for visitor in self.endpoint.door.visitors() {
             let remote = visitor.remote;
-            let admission = self.app.handle_incoming(now, &Incoming { remote });
+            let incoming = Incoming {
+                remote,
+                // The time for a Retry is over once there is a TLS session to wait here.
+                is_validated: true,
+            };
+            let admission = self.app.handle_incoming(now, &incoming);
             if let Admission::Accept(id) = admission {
                 self.slots.insert(id, Slot::Arriving);
             }
@@ -397,7 +402,8 @@ impl<A: Application> Driver<'_, A> {
             Output::Reset { .. }
             | Output::Stop { .. }
             | Output::Priority { .. }
-            | Output::AllowStreams { .. } => None,
+            | Output::AllowStreams { .. }
+            | Output::ReceiveWindow(_) => None,
         }
     }
 

@@ -26,7 +26,8 @@
 //!
 //! | not there | effect |
 //! |---|---|
-//! | raising the number of streams or a window later | [`Output::AllowStreams`] does nothing; a peer may open 1024 streams of each kind from the start, and every connection has `publisher_window` |
+//! | raising the number of streams or a window later | [`Output::AllowStreams`] and [`Output::ReceiveWindow`] do nothing; a peer may open 1024 streams of each kind from the start, and an accepted connection keeps `receive_window`, which should be larger therefore |
+//! | Retry at the application's wish | a client waits for the application with its TLS session begun, which is too late; the stack itself asks for a Retry above `retry_above` handshakes, and what would be [`Admission::Retry`] refuses |
 //! | stream priorities | [`Output::Priority`] does nothing; the order of writes decides, which the bound on un-acknowledged bytes keeps late |
 //! | reasons of a close | the code arrives, the words do not, either way |
 //! | connecting from a server's socket | outgoing connections have sockets of their own, one per list of protocols and address family |
@@ -34,6 +35,8 @@
 //! | 0-RTT | a returning client waits for the same round trips as a new one |
 //!
 //! [`Output::AllowStreams`]: oxymoq_core::transport::Output::AllowStreams
+//! [`Output::ReceiveWindow`]: oxymoq_core::transport::Output::ReceiveWindow
+//! [`Admission::Retry`]: oxymoq_core::transport::Admission::Retry
 //! [`Output::Priority`]: oxymoq_core::transport::Output::Priority
 
 mod admission;

@@ -41,7 +41,11 @@ pub(crate) fn server(
     let tls = quic_tls::Server::from(tls);
     let builder = Server::builder()
         .with_tls(DoorTls { tls, door })?
-        .with_limits(limits(transport, transport.handshake_timeout)?)?
+        .with_limits(limits(
+            transport,
+            transport.receive_window,
+            transport.handshake_timeout,
+        )?)?
         .with_endpoint_limits(gate)?
         .with_connection_close_formatter(Frank)?
         .with_event(Observer)?
@@ -66,7 +70,7 @@ pub(crate) fn client(
 ) -> Result<Client, Failure> {
     let builder = Client::builder()
         .with_tls(quic_tls::Client::from(tls))?
-        .with_limits(limits(transport, handshake)?)?
+        .with_limits(limits(transport, transport.publisher_window, handshake)?)?
         .with_connection_close_formatter(Frank)?
         .with_event(Observer)?
         .with_datagram(Datagrams::new(transport))?
@@ -81,12 +85,13 @@ pub(crate) fn client(
     })
 }
 
-fn limits(transport: &TransportSettings, handshake: Duration) -> Result<Limits, ValidationError> {
-    // s2n-quic cannot raise a window later either, so each connection gets what a publisher needs.
-    let window = transport
-        .publisher_window
-        .max(transport.receive_window)
-        .min(u32::MAX.into());
+/// The window of a connection stays as it is: s2n-quic cannot raise it later.
+fn limits(
+    transport: &TransportSettings,
+    window: u64,
+    handshake: Duration,
+) -> Result<Limits, ValidationError> {
+    let window = window.min(u32::MAX.into());
     let stream = transport.stream_window.min(u32::MAX.into());
     let keep_alive = if transport.keep_alive.is_zero() {
         transport.idle_timeout

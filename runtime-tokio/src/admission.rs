@@ -16,20 +16,23 @@ impl<A: Application> Driver<'_, A> {
         self.out.clear();
         let many = self.handshakes >= self.transport.retry_above;
         if many && !incoming.remote_address_validated() && incoming.may_retry() {
-            match self.quic.retry(incoming, &mut self.out) {
-                Ok(transmit) => self.respond(&transmit),
-                Err(refused) => self.quic.ignore(refused.into_incoming()),
-            }
-            return;
+            return self.retry(incoming);
         }
         let remote = incoming.remote_address();
         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        let is_validated = incoming.remote_address_validated() || !incoming.may_retry();
         let full = self.exit.is_some() || self.handshakes >= self.transport.max_handshakes;
         let admission = if full {
             Admission::Refuse
         } else {
             let now = self.time();
-            self.app.handle_incoming(now, &Incoming { remote })
+            self.app.handle_incoming(
+                now,
+                &Incoming {
+                    remote,
+                    is_validated,
+                },
+            )
         };
         let id = match admission {
             Admission::Accept(id) if !self.known(id) => id,
@@ -37,7 +40,8 @@ impl<A: Application> Driver<'_, A> {
                 error!("the application gave a new connection the id of {id}; {remote} is refused");
                 return self.refuse(incoming);
             }
-            Admission::Refuse => {
+            Admission::Retry if !is_validated => return self.retry(incoming),
+            Admission::Retry | Admission::Refuse => {
                 debug!("{remote} is refused: no room");
                 return self.refuse(incoming);
             }
@@ -56,6 +60,14 @@ impl<A: Application> Driver<'_, A> {
                 let why = reason::of_server(&failure.cause, &self.alpns);
                 self.tell(id, Input::Closed(Closed::Failed(why)));
             }
+        }
+    }
+
+    /// Has the client prove its address and come again; until then it takes no memory here.
+    fn retry(&mut self, incoming: quinn_proto::Incoming) {
+        match self.quic.retry(incoming, &mut self.out) {
+            Ok(transmit) => self.respond(&transmit),
+            Err(refused) => self.quic.ignore(refused.into_incoming()),
         }
     }
 

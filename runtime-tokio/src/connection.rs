@@ -25,9 +25,8 @@ pub(crate) struct Connection {
     peer_streams: u64,
     /// How many streams of a kind the peer may have open.
     allowed: [u64; 2],
-    /// From [`TransportSettings`]: the wider receive window, until it is in force.
-    publisher_window: Option<u64>,
-    max_uni_streams: u64,
+    /// Bytes that the peer may have unread.
+    receive_window: u64,
     max_unacked: u64,
     /// How many bytes data may have un-acknowledged; urgent writes may use twice that.
     budget: u64,
@@ -76,8 +75,11 @@ impl Connection {
             numbers: HashMap::new(),
             peer_streams: 0,
             allowed: [settings.max_bidi_streams, settings.max_uni_streams],
-            publisher_window: incoming.then_some(settings.publisher_window),
-            max_uni_streams: settings.max_uni_streams,
+            receive_window: if incoming {
+                settings.receive_window
+            } else {
+                settings.publisher_window
+            },
             max_unacked: settings.max_unacked,
             budget: 0,
             full_since: None,
@@ -230,6 +232,10 @@ impl Connection {
             }
             Output::AllowStreams { dir, count } => {
                 self.allow_streams(dir, count);
+                return Outcome::Silent;
+            }
+            Output::ReceiveWindow(window) => {
+                self.widen(window);
                 return Outcome::Silent;
             }
             Output::Close { code, reason } => {
@@ -404,11 +410,11 @@ impl Connection {
         *allowed = count;
         self.quic
             .set_max_concurrent_streams(to_quic(dir), varint(count));
-        // More streams for data mean that the peer publishes: it also needs the wider window.
-        if dir == Dir::Uni
-            && count > self.max_uni_streams
-            && let Some(window) = self.publisher_window.take()
-        {
+    }
+
+    fn widen(&mut self, window: u64) {
+        if window > self.receive_window {
+            self.receive_window = window;
             self.quic.set_receive_window(varint(window));
         }
     }

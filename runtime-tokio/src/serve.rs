@@ -181,7 +181,8 @@ impl<A: Application> Driver<'_, A> {
                     Output::Reset { .. }
                     | Output::Stop { .. }
                     | Output::Priority { .. }
-                    | Output::AllowStreams { .. },
+                    | Output::AllowStreams { .. }
+                    | Output::ReceiveWindow(_),
                 ) => {}
             }
         }

@@ -273,12 +273,21 @@ fn reader_that_pauses_blocks_the_writer_and_bounds_what_is_under_way() {
 }
 
 #[test]
-fn peer_that_may_open_more_streams_for_data_gets_the_window_of_a_publisher() {
+fn a_receive_window_is_widened_and_never_narrowed() {
+    pause_reader(1_000_000, Some(Output::ReceiveWindow(1_000_000)));
+    let window = TransportSettings::default().receive_window;
+    let window = usize::try_from(window).unwrap();
+    pause_reader(window, Some(Output::ReceiveWindow(1)));
+}
+
+#[test]
+fn more_streams_for_data_do_not_widen_the_receive_window() {
+    let window = TransportSettings::default().receive_window;
     let allow = Output::AllowStreams {
         dir: Dir::Uni,
         count: 101,
     };
-    pause_reader(1_000_000, Some(allow));
+    pause_reader(usize::try_from(window).unwrap(), Some(allow));
 }
 
 #[test]
@@ -294,9 +303,7 @@ fn fewer_streams_than_before_change_nothing() {
 /// Writes to a reader that pauses until the writer has written `window` bytes and can write no more.
 fn pause_reader(window: usize, first: Option<Output>) {
     const TOTAL: usize = 2_000_000;
-    let mut settings = server_settings();
-    settings.transport.publisher_window = 1_000_000;
-    let endpoint = Endpoint::bind(settings).unwrap();
+    let endpoint = Endpoint::bind(server_settings()).unwrap();
     let target = target(endpoint.local_address());
     let look_again = Some(Duration::from_millis(10));
     let mut received = 0;

@@ -13,11 +13,14 @@ use crate::session::Refusal;
 use crate::time::Time;
 use crate::transport::{ConnectionId, StreamId};
 use crate::wire::id::{GroupId, Location, Millis, ObjectId, RequestId};
-use crate::wire::message::{RequestOk, SubscribeOk};
+use crate::wire::message::{RequestOk, Retry, SubscribeOk};
 use crate::wire::param::{Filter, GroupOrder, Parameters};
 
 /// The priority of a subscriber that names none.
 const DEFAULT_PRIORITY: u8 = 128;
+
+/// When to ask again what there was no room for.
+const RETRY_INTERVAL: Millis = Millis(1000);
 
 /// How a subscription ends.
 #[derive(Clone, Debug)]
@@ -208,10 +211,9 @@ impl Fanout {
         parameters: &Parameters,
     ) -> Result<SubscribeOk, Refusal> {
         if self.subscriptions >= self.limits.max_subscriptions {
-            return Err(Refusal::new(
-                RequestCode::ExcessiveLoad,
-                "too many subscriptions",
-            ));
+            let mut refusal = Refusal::new(RequestCode::ExcessiveLoad, "too many subscriptions");
+            refusal.retry = Retry::After(RETRY_INTERVAL);
+            return Err(refusal);
         }
         let state = self
             .open_mut(track)

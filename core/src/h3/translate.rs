@@ -35,6 +35,9 @@ impl WebTransport {
             let count = count.saturating_add(own);
             return Translated::Ask(Output::AllowStreams { dir, count });
         }
+        if let Output::ReceiveWindow(_) = output {
+            return Translated::Ask(output);
+        }
         if let Output::Close { code, reason } = output {
             self.close(code, reason);
             self.set_close_deadline(now);
@@ -50,6 +53,7 @@ impl WebTransport {
                 | Output::Stop { .. }
                 | Output::Priority { .. }
                 | Output::AllowStreams { .. }
+                | Output::ReceiveWindow(_)
                 | Output::Close { .. } => Translated::Done,
             };
         }
@@ -76,7 +80,9 @@ impl WebTransport {
                 let code = stream_code_to_h3(code);
                 Translated::Ask(Output::Stop { stream, code })
             }
-            Output::AllowStreams { .. } | Output::Close { .. } => Translated::Done,
+            Output::AllowStreams { .. } | Output::ReceiveWindow(_) | Output::Close { .. } => {
+                Translated::Done
+            }
         }
     }
 

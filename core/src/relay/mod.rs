@@ -1,6 +1,7 @@
 //! A relay: many sessions, without I/O. Subscribers' requests go to the publishers that announced the namespace, one
 //! subscription upstream serves any number downstream, and announcements reach those who asked for them.
 
+mod admission;
 mod ingest;
 mod namespaces;
 mod rendezvous;
@@ -23,10 +24,10 @@ pub use settings::{Limits, Settings};
 use crate::code::{DoneCode, RequestCode, ResetCode, SessionCode};
 use crate::fanout::{Fanout, IngestId, Notice, SourceId, TrackId};
 use crate::ledger::Ledger;
-use crate::peer::Peer;
 use crate::peers::Peers;
 use crate::publisher::Publisher;
-use crate::session::{self, Event, Refusal, Request, Response, Role, Underlay};
+use crate::reservations::Reservations;
+use crate::session::{Event, Refusal, Request, Response};
 use crate::time::Time;
 use crate::transport::{
     Admission, Answer, Application, ConnectionId, Exit, Incoming, Input, Output, StreamId, Target,
@@ -64,6 +65,11 @@ pub struct Relay {
     /// When publishers should have answered.
     deadlines: BTreeSet<(Time, Origin)>,
     rendezvous: rendezvous::Rendezvous,
+    /// Memory promised to connections.
+    reservations: Reservations,
+    /// How many clients were turned away, and when that was told last.
+    refused: u64,
+    refusal_told: Option<Time>,
     shutdown: Shutdown,
 }
 
@@ -85,7 +91,12 @@ enum Shutdown {
 impl Relay {
     /// A relay without peers.
     pub fn new(settings: Settings) -> Self {
-        let ledger = Ledger::new(settings.limits.max_memory_bytes);
+        let ledger = Ledger::new(settings.limits.max_object_bytes);
+        let reservations = Reservations::new(
+            settings.limits.max_transport_bytes,
+            &settings.transport,
+            settings.session.max_incoming_data_streams,
+        );
         let fanout = Fanout::new(settings.fanout.clone(), ledger);
         Self {
             settings,
@@ -104,6 +115,9 @@ impl Relay {
             feeds: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             rendezvous: rendezvous::Rendezvous::default(),
+            reservations,
+            refused: 0,
+            refusal_told: None,
             shutdown: Shutdown::Running,
         }
     }
@@ -228,6 +242,7 @@ impl Relay {
 
     /// Forgets everything about a peer whose session is over.
     fn forget_peer(&mut self, now: Time, connection: ConnectionId) {
+        self.release(connection);
         for origin in of_connection(&self.waiting, connection) {
             self.stop_waiting(now, origin);
         }
@@ -312,26 +327,8 @@ impl fmt::Display for Who {
 }
 
 impl Application for Relay {
-    fn handle_incoming(&mut self, _now: Time, incoming: &Incoming) -> Admission {
-        if self.shutdown != Shutdown::Running
-            || self.publisher.peers.len() >= self.settings.limits.max_connections
-        {
-            return Admission::Refuse;
-        }
-        let peer = Peer::server(
-            session::Settings {
-                role: Role::Server,
-                underlay: Underlay::RawQuic,
-                path: bytes::Bytes::new(),
-                authority: bytes::Bytes::new(),
-                accepted_paths: self.settings.paths.clone(),
-                implementation: self.settings.implementation.clone(),
-                authorization_tokens: Vec::new(),
-                limits: self.settings.session.clone(),
-            },
-            &self.settings.drafts,
-        );
-        Admission::Accept(self.publisher.peers.accept(peer, incoming.remote))
+    fn handle_incoming(&mut self, now: Time, incoming: &Incoming) -> Admission {
+        self.admit(now, incoming)
     }
 
     fn handle_input(&mut self, now: Time, connection: ConnectionId, input: Input) {

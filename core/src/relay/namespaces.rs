@@ -22,6 +22,7 @@ impl Relay {
             self.describe(origin.connection),
             request.namespace
         );
+        self.widen(origin.connection);
         self.announcements.insert(origin, request.namespace.clone());
         self.respond(now, origin, Response::Ok(RequestOk::default()));
         let notices = self.routes.announce(&request.namespace, origin);

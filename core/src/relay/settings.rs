@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::draft::Draft;
 use crate::fanout;
+use crate::runtime::TransportSettings;
 use crate::session;
 
 /// How a relay is set up.
@@ -23,6 +24,9 @@ pub struct Settings {
     pub session: session::Limits,
     /// The bounds of the tracks in memory.
     pub fanout: fanout::Limits,
+    /// How its adapter was told to treat connections: what one may cost at worst follows from that. If its stack cannot
+    /// raise windows, `publisher_window` must be no more than `receive_window` here.
+    pub transport: TransportSettings,
 }
 
 impl Default for Settings {
@@ -34,6 +38,7 @@ impl Default for Settings {
             limits: Limits::default(),
             session: session::Limits::default(),
             fanout: fanout::Limits::default(),
+            transport: TransportSettings::default(),
         }
     }
 }
@@ -42,7 +47,8 @@ impl Default for Settings {
 ///
 /// | field | unit | default | why |
 /// |---|---|---|---|
-/// | `max_memory_bytes` | bytes | 512 MiB | objects on their way: half of the gigabyte that a relay may use |
+/// | `max_object_bytes` | bytes | 512 MiB | objects on their way and cached: half of the gigabyte that a relay may use |
+/// | `max_transport_bytes` | bytes | 512 MiB | the other half: what connections may cost at worst in the transport |
 /// | `max_connections` | connections | 10 000 | half a gigabyte at 50 kB each |
 /// | `max_announcements` | namespaces | 65 536 | some 10 MB of names of usual length |
 /// | `max_watches` | prefixes | 65 536 | the same |
@@ -57,7 +63,11 @@ impl Default for Settings {
 pub struct Limits {
     /// Bytes of objects in memory, those included that the transport still holds. At the limit the subgroup that found
     /// no room is given up, and the subscription that is furthest behind ends with TOO_FAR_BEHIND.
-    pub max_memory_bytes: usize,
+    pub max_object_bytes: usize,
+    /// Bytes that connections may cost in the transport beside objects, if each of them makes the most of its windows and
+    /// streams; see [`Reservations`](crate::reservations::Reservations). A client for which there is no room is asked to
+    /// prove its address and come again, then refused; a publisher keeps the window of a subscriber.
+    pub max_transport_bytes: u64,
     /// Connections at once; a further client is refused.
     pub max_connections: usize,
     /// Announced namespaces at once; a further one is refused with EXCESSIVE_LOAD.
@@ -84,7 +94,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_memory_bytes: 512 << 20,
+            max_object_bytes: 512 << 20,
+            max_transport_bytes: 512 << 20,
             max_connections: 10_000,
             max_announcements: 65_536,
             max_watches: 65_536,

@@ -98,6 +98,7 @@ impl Relay {
         let Some(name) = self.upstreams.get(&origin).cloned() else {
             return;
         };
+        self.widen(origin.connection);
         let asked = self
             .tracks
             .get_mut(&name)

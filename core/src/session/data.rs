@@ -201,6 +201,14 @@ impl Session {
         }
     }
 
+    /// Lets the peer have so many bytes under way or unread at once: what a publisher needs, and a subscriber does not.
+    pub fn widen_receive_window(&mut self, bytes: u64) {
+        if !self.is_closed() {
+            self.dirty = true;
+            self.topology.signal(Output::ReceiveWindow(bytes));
+        }
+    }
+
     /// Reads no more from a data stream of the peer's until [`resume_stream`](Self::resume_stream): its flow control then
     /// holds the peer back. With [`Limits::max_paused_streams`](super::Limits::max_paused_streams) paused, the least urgent
     /// is stopped. Harmless for one that is over.

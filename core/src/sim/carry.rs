@@ -67,6 +67,10 @@ impl Connection {
                 self.allow(side, dir, count, around);
                 Ok(None)
             }
+            Output::ReceiveWindow(window) => {
+                self.widen(side, window, around);
+                Ok(None)
+            }
             Output::Close { code, reason } => {
                 self.close(side, code, reason, around);
                 Ok(None)
@@ -362,22 +366,29 @@ impl Connection {
         let allowed = end.allowed.entry(dir).or_default();
         let more = count.saturating_sub(*allowed);
         *allowed = count.max(*allowed);
-        let mut send = |frame| {
+        if more > 0 {
             around.flights.push(Flight {
                 at,
                 to: side.other(),
-                frame,
+                frame: Frame::Streams { dir, more },
             });
-        };
-        if more > 0 {
-            send(Frame::Streams { dir, more });
         }
-        // A peer that may open more streams than a mere subscriber is a publisher.
-        let window = length(end.settings.publisher_window);
-        if dir == Dir::Uni && count > end.settings.max_uni_streams && window > end.window {
-            send(Frame::Credit {
-                stream: None,
-                bytes: window - end.window,
+    }
+
+    fn widen(&mut self, side: Side, window: u64, around: &mut Surroundings<'_>) {
+        let at = self.control_arrival(around.now, side);
+        let Some(end) = self.end_mut(side) else {
+            return;
+        };
+        let window = length(window);
+        if window > end.window {
+            around.flights.push(Flight {
+                at,
+                to: side.other(),
+                frame: Frame::Credit {
+                    stream: None,
+                    bytes: window - end.window,
+                },
             });
             end.window = window;
         }

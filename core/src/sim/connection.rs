@@ -140,6 +140,8 @@ pub(super) struct End {
     pub(super) node: usize,
     pub(super) id: ConnectionId,
     pub(super) phase: Phase,
+    /// A client that was asked to prove its address did.
+    pub(super) is_validated: bool,
     pub(super) alpn: Bytes,
     pub(super) settings: TransportSettings,
     pub(super) names: BTreeMap<StreamId, WireId>,
@@ -202,6 +204,7 @@ impl End {
             node,
             id,
             phase: Phase::Handshake,
+            is_validated: false,
             alpn: Bytes::new(),
             settings,
             names: BTreeMap::new(),

@@ -196,7 +196,9 @@ impl Line {
                 | Output::Stop { stream, .. }
                 | Output::Read { stream, .. } => behind_open.contains(stream),
                 Output::Datagram(_) => self.no_datagrams,
-                Output::AllowStreams { .. } | Output::Close { .. } => false,
+                Output::AllowStreams { .. } | Output::ReceiveWindow(_) | Output::Close { .. } => {
+                    false
+                }
             };
             if !held {
                 return Some(index);
@@ -366,7 +368,8 @@ impl Application for Script {
             | Output::Read { .. }
             | Output::Datagram(_)
             | Output::Priority { .. }
-            | Output::AllowStreams { .. } => {}
+            | Output::AllowStreams { .. }
+            | Output::ReceiveWindow(_) => {}
         }
         line.asked = Some(output.clone());
         Some(output)

@@ -195,6 +195,7 @@ impl<F: FnMut(&mut Hands, ConnectionId, Event)> Application for Scripted<F> {
             | Output::Stop { .. }
             | Output::Priority { .. }
             | Output::AllowStreams { .. }
+            | Output::ReceiveWindow(_)
             | Output::Close { .. } => None,
         };
         Some(output)

@@ -164,7 +164,7 @@ impl Wire {
                 self.incoming.remove(&stream);
                 None
             }
-            Output::Priority { .. } => None,
+            Output::Priority { .. } | Output::ReceiveWindow(_) => None,
             Output::AllowStreams { dir, count } => {
                 self.allowed.push((dir, count));
                 None

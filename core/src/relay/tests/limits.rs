@@ -1,8 +1,11 @@
 //! Each limit of the relay, reached: what happens at it, and that there is room again afterwards.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::*;
+use crate::reservations::Reservations;
+use crate::transport::{Admission, Incoming};
 use crate::wire::id::Millis;
 use crate::wire::message::Retry;
 
@@ -27,6 +30,54 @@ fn max_connections() {
     rig.connect(Draft::D16);
     assert_eq!(rig.try_accept(), None);
     rig.end();
+}
+
+/// Settings with memory for so many connections.
+fn room_for(connections: u64) -> Settings {
+    let mut settings = Settings::default();
+    let one = Reservations::new(0, &settings.transport, 0).cost();
+    settings.limits.max_transport_bytes = connections * one;
+    settings
+}
+
+#[test]
+fn max_transport_bytes() {
+    let mut rig = Rig::with(room_for(2));
+    let first = rig.connect(Draft::D18);
+    rig.connect(Draft::D16);
+    let stranger = Incoming {
+        remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 4434)),
+        is_validated: false,
+    };
+    let now = rig.now;
+    assert_eq!(rig.relay.handle_incoming(now, &stranger), Admission::Retry);
+    assert_eq!(rig.try_accept(), None, "it came again");
+    rig.leave(first);
+    rig.connect(Draft::D16);
+    assert_eq!(rig.try_accept(), None);
+    rig.end();
+}
+
+#[test]
+fn whoever_publishes_gets_a_wider_window_if_there_is_memory_for_it() {
+    for draft in Draft::ALL {
+        for (connections, wanted) in [(1000, Some(8 << 20)), (2, None)] {
+            let mut rig = Rig::with(room_for(connections));
+            let peers = [rig.connect(draft), rig.connect(draft)];
+            rig.announce(peers[0], &["a"]);
+            let windows = peers.map(|peer| {
+                rig.far[&peer]
+                    .outputs
+                    .iter()
+                    .find_map(|output| match output {
+                        Output::ReceiveWindow(window) => Some(*window),
+                        _ => None,
+                    })
+            });
+            assert_eq!(windows, [wanted, None]);
+            rig.end();
+        }
+    }
 }
 
 #[test]
@@ -118,7 +169,7 @@ fn max_subscriptions_of_the_fan_out() {
     let running = rig.running((Draft::D18, Draft::D16));
     let other = rig.connect(Draft::D18);
     let id = rig.subscribe(other, "v");
-    rig.assert_refused(other, id, RequestCode::ExcessiveLoad);
+    rig.assert_overloaded(other, id);
     rig.cancel(running.subscriber, running.down);
     assert!(rig.withdrawn(running.publisher, running.up));
     rig.end();
@@ -189,9 +240,9 @@ fn answer_timeout_counts_for_each_publisher_from_when_it_was_asked() {
 }
 
 #[test]
-fn max_memory_bytes_costs_the_subscriber_furthest_behind_its_subscription() {
+fn max_object_bytes_costs_the_subscriber_furthest_behind_its_subscription() {
     for drafts in DRAFT_PAIRS {
-        let mut rig = Rig::with(limits(|limits| limits.max_memory_bytes = 40_000));
+        let mut rig = Rig::with(limits(|limits| limits.max_object_bytes = 40_000));
         let running = rig.running(drafts);
         let slow = rig.connect(drafts.1);
         let behind = rig.subscribe(slow, "v");
@@ -235,7 +286,7 @@ fn max_memory_bytes_costs_the_subscriber_furthest_behind_its_subscription() {
 #[test]
 fn more_memory_than_there_is_for_one_object_costs_that_subgroup_alone() {
     for drafts in DRAFT_PAIRS {
-        let mut rig = Rig::with(limits(|limits| limits.max_memory_bytes = 10_000));
+        let mut rig = Rig::with(limits(|limits| limits.max_object_bytes = 10_000));
         let running = rig.running(drafts);
         rig.far_mut(running.subscriber).deaf = true;
         rig.far_mut(running.subscriber).no_streams = true;

@@ -87,9 +87,13 @@ impl Rig {
     /// A client that the relay lets in.
     pub(super) fn try_accept(&mut self) -> Option<ConnectionId> {
         let remote = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4433);
-        match self.relay.handle_incoming(self.now, &Incoming { remote }) {
+        let incoming = Incoming {
+            remote,
+            is_validated: true,
+        };
+        match self.relay.handle_incoming(self.now, &incoming) {
             Admission::Accept(connection) => Some(connection),
-            Admission::Refuse => None,
+            Admission::Retry | Admission::Refuse => None,
         }
     }
 
@@ -456,7 +460,9 @@ impl Far {
                 }
                 return (None, None);
             }
-            Output::Priority { .. } | Output::AllowStreams { .. } => return (None, None),
+            Output::Priority { .. } | Output::AllowStreams { .. } | Output::ReceiveWindow(_) => {
+                return (None, None);
+            }
             Output::Close { code, reason } => {
                 assert_eq!(self.closed, None, "one close is enough");
                 self.closed = Some((code, reason.clone()));
@@ -525,7 +531,9 @@ impl Far {
                 let stream = self.to_relay[&stream];
                 (None, vec![Input::Stopped { stream, code }])
             }
-            Output::Priority { .. } | Output::AllowStreams { .. } => (None, Vec::new()),
+            Output::Priority { .. } | Output::AllowStreams { .. } | Output::ReceiveWindow(_) => {
+                (None, Vec::new())
+            }
             Output::Close { code, reason } => {
                 (None, vec![Input::Closed(Closed::ByPeer { code, reason })])
             }

@@ -163,7 +163,9 @@ fn step(now: Time, from: &mut Side, to: &mut Side) -> bool {
                     .handle_input(now, Input::Stopped { stream: name, code });
                 None
             }
-            Output::Priority { .. } | Output::AllowStreams { .. } => None,
+            Output::Priority { .. } | Output::AllowStreams { .. } | Output::ReceiveWindow(_) => {
+                None
+            }
             Output::Close { code, reason } => {
                 to.session.handle_input(
                     now,

@@ -371,7 +371,9 @@ impl Scripted {
                 self.opened(stream).stop = Some(code);
                 None
             }
-            Output::Priority { .. } | Output::AllowStreams { .. } => None,
+            Output::Priority { .. } | Output::AllowStreams { .. } | Output::ReceiveWindow(_) => {
+                None
+            }
             Output::Close { code, reason } => {
                 assert!(self.close.is_none(), "one close is enough");
                 self.close = Some((code, reason));

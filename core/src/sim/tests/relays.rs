@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::draft::Draft;
 use crate::relay::{Relay, Settings};
+use crate::reservations::Reservations;
 use crate::runtime::TransportSettings;
 use crate::session::StreamEnd;
 use crate::sim::node::{Publisher, Show, Subscriber};
@@ -479,4 +480,25 @@ fn hundred_subscribers_get_everything_and_runs_are_equal() {
         network.world.trace().hash()
     };
     assert_eq!(run(1), run(1));
+}
+
+#[test]
+fn a_client_for_which_there_is_no_memory_proves_its_address_and_finds_room_if_another_left() {
+    for leaves in [false, true] {
+        let mut settings = Settings::default();
+        let one = Reservations::new(0, &settings.transport, 0).cost();
+        settings.limits.max_transport_bytes = 2 * one;
+        let mut network = Network::new(1, Link::default(), Relay::new(settings));
+        let access = raw(Draft::D18);
+        let clients = [(); 2].map(|()| network.client("early", access, Subscriber::new(track())));
+        network.world.run_for(Duration::from_millis(100));
+        let late = network.client("late", access, Subscriber::new(track()));
+        network.world.run_for(Duration::from_millis(15));
+        if leaves {
+            network.world.shut_down(clients[0]);
+        }
+        network.world.run_for(Duration::from_millis(500));
+        assert_eq!(network.subscriber(late).is_closed(), !leaves);
+        assert_eq!(network.subscriber(late).connection().is_some(), leaves);
+    }
 }

@@ -47,7 +47,7 @@ impl World {
         if client.phase != Phase::Handshake || client.mute {
             return;
         }
-        let (from, delay) = (client.node, client.link.delay);
+        let (from, delay, is_validated) = (client.node, client.link.delay, client.is_validated);
         let Some(listener) = self.listeners.get(&(target.host.clone(), target.port)) else {
             return self.refuse(connection, Side::Client, "nobody listens there");
         };
@@ -66,8 +66,19 @@ impl World {
         let (Some(application), None) = (&mut slot.application, &slot.exit) else {
             return;
         };
-        let Admission::Accept(id) = application.handle_incoming(now, &Incoming { remote }) else {
-            return self.refuse(connection, Side::Client, "refused by the server");
+        let incoming = Incoming {
+            remote,
+            is_validated,
+        };
+        let id = match application.handle_incoming(now, &incoming) {
+            Admission::Accept(id) => id,
+            Admission::Retry if !is_validated => {
+                let target = target.clone();
+                return self.retry(connection, target);
+            }
+            Admission::Retry | Admission::Refuse => {
+                return self.refuse(connection, Side::Client, "refused by the server");
+            }
         };
         let name = slot.name.clone();
         let settings = slot.transport.clone();
@@ -104,6 +115,19 @@ impl World {
         tell(Side::Client, now + back, Frame::Path);
         tell(Side::Server, now + back + delay, Frame::Connected);
         tell(Side::Server, now + back + delay, Frame::Path);
+    }
+
+    /// A client is to show that it receives what is sent to it: it comes again a round trip later.
+    fn retry(&mut self, connection: usize, target: Target) {
+        let client = self
+            .connections
+            .get_mut(connection)
+            .and_then(|connection| connection.end_mut(Side::Client));
+        if let Some(client) = client {
+            client.is_validated = true;
+            let at = self.now + client.link.delay * 2;
+            self.schedule(at, Happening::Knock { connection, target });
+        }
     }
 
     /// Tells one end, as late as the path makes it, that the connection was never established.

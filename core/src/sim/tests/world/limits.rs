@@ -144,8 +144,6 @@ fn write_after_the_peer_stopped_is_answered_gone() {
 fn stream_limit_is_raised_and_never_lowered() {
     let server = TransportSettings {
         max_uni_streams: 1,
-        receive_window: 10,
-        publisher_window: 1_000,
         ..TransportSettings::default()
     };
     let mut pair = Pair::new(1, Link::default(), TransportSettings::default(), server);
@@ -154,7 +152,7 @@ fn stream_limit_is_raised_and_never_lowered() {
         pair.client(|script| script.send(C0, StreamId::local(n), Dir::Uni, content(n, 100)));
     }
     pair.world.run_for(Duration::from_secs(1));
-    assert_eq!(pair.world.unread(pair.server, C0), 10);
+    assert_eq!(pair.world.unread(pair.server, C0), 100);
     for count in [4, 2] {
         pair.server(|script| {
             script.push(
@@ -166,11 +164,30 @@ fn stream_limit_is_raised_and_never_lowered() {
             );
         });
         pair.world.run_for(Duration::from_secs(1));
-        // Four streams, and the window of a publisher with them.
         assert_eq!(pair.world.unread(pair.server, C0), 400);
     }
     pair.server(Script::resume);
     pair.until(|_, server| complete(server) == 5);
+}
+
+#[test]
+fn receive_window_is_widened_and_never_narrowed() {
+    let server = TransportSettings {
+        receive_window: 10,
+        ..TransportSettings::default()
+    };
+    let mut pair = Pair::new(1, Link::default(), TransportSettings::default(), server);
+    pair.server(Script::pause);
+    pair.client(|script| script.send(C0, StreamId::local(0), Dir::Uni, content(0, 1_000)));
+    pair.world.run_for(Duration::from_secs(1));
+    assert_eq!(pair.world.unread(pair.server, C0), 10);
+    for window in [300, 20] {
+        pair.server(|script| script.push(C0, Output::ReceiveWindow(window)));
+        pair.world.run_for(Duration::from_secs(1));
+        assert_eq!(pair.world.unread(pair.server, C0), 300);
+    }
+    pair.server(Script::resume);
+    pair.until(|_, server| complete(server) == 1);
 }
 
 #[test]
