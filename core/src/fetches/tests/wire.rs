@@ -278,7 +278,9 @@ impl Wire {
                 None
             }
             Output::Datagram(_) => Some(Answer::Done),
-            Output::Priority { .. } | Output::AllowStreams { .. } => None,
+            Output::Priority { .. } | Output::AllowStreams { .. } | Output::ReceiveWindow(_) => {
+                None
+            }
             Output::Close { code, reason } => panic!("closed: {code} {reason:?}"),
         }
     }
@@ -327,7 +329,9 @@ impl Wire {
                 None
             }
             Output::Datagram(_) => Some(Answer::Done),
-            Output::Priority { .. } | Output::AllowStreams { .. } => None,
+            Output::Priority { .. } | Output::AllowStreams { .. } | Output::ReceiveWindow(_) => {
+                None
+            }
             Output::Close { code, reason } => panic!("closed: {code} {reason:?}"),
         }
     }
