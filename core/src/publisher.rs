@@ -1,13 +1,13 @@
 //! The publishing side of a program with many peers: their sessions, and the tracks in memory that they subscribe to.
 
-use log::debug;
+use log::{debug, warn};
 
-use crate::code::ResetCode;
+use crate::code::{RequestCode, ResetCode};
 use crate::fanout::{self, Fanout, Notice, TrackId};
 use crate::fetches::{self, Fed, Fetches, Over};
 use crate::ledger::Pieces;
 use crate::peers::Peers;
-use crate::session::{Event, Piece, Refusal, Response, Source};
+use crate::session::{Event, Misuse, Piece, Refusal, Response, Source};
 use crate::time::Time;
 use crate::transport::{Answer, ConnectionId, Input, Output, StreamId};
 use crate::wire::id::RequestId;
@@ -74,8 +74,7 @@ impl Publisher {
             .subscribe(connection, profile, request, track, parameters);
         let is_granted = granted.is_ok();
         let response = granted.map_or_else(Response::Error, Response::SubscribeOk);
-        self.respond(now, connection, request, response);
-        is_granted
+        self.respond(now, connection, request, response) && is_granted
     }
 
     /// Accepts a FETCH whose groups will come in this order and opens its stream, as soon as the session has room for one;
@@ -168,25 +167,36 @@ impl Publisher {
         self.respond_to_update(now, connection, request, update, result);
     }
 
-    /// Answers a request. A peer that withdrew it, or left, needs no answer.
+    /// Answers a request. A peer that withdrew it, or left, needs no answer. What the peer's draft cannot say, such as a
+    /// location beyond its integers, becomes a refusal with INTERNAL_ERROR. False if `response` was not said.
     pub fn respond(
         &mut self,
         now: Time,
         connection: ConnectionId,
         request: RequestId,
         response: Response,
-    ) {
-        if let Some(session) = self.peers.session(connection)
-            && let Err(misuse) = session.respond(now, request, response)
-        {
-            debug!(
-                "{connection}: request {} needs no answer any more: {misuse}",
-                request.0
-            );
+    ) -> bool {
+        let Some(session) = self.peers.session(connection) else {
+            return false;
+        };
+        let Err(misuse) = session.respond(now, request, response) else {
+            return true;
+        };
+        let number = request.0;
+        if let Misuse::NotExpressible(what) = misuse {
+            warn!("{connection}: request {number} is refused, since the draft lacks {what}");
+            let refusal = Refusal::new(RequestCode::InternalError, what.0);
+            let refused = session.respond(now, request, Response::Error(refusal));
+            debug_assert!(refused.is_ok(), "{refused:?}");
+            self.fanout.unsubscribe(connection, request);
+        } else {
+            debug!("{connection}: request {number} needs no answer any more: {misuse}");
         }
+        false
     }
 
-    /// Answers an update. A peer that withdrew the request, or left, needs no answer.
+    /// Answers an update. A peer that withdrew the request, or left, needs no answer; one whose draft cannot say the
+    /// answer is refused with INTERNAL_ERROR.
     pub fn respond_to_update(
         &mut self,
         now: Time,
@@ -195,9 +205,16 @@ impl Publisher {
         update: RequestId,
         response: Result<RequestOk, Refusal>,
     ) {
-        if let Some(session) = self.peers.session(connection)
-            && let Err(misuse) = session.respond_to_update(now, request, update, response)
-        {
+        let Some(session) = self.peers.session(connection) else {
+            return;
+        };
+        let mut answered = session.respond_to_update(now, request, update, response);
+        if let Err(Misuse::NotExpressible(what)) = answered {
+            warn!("{connection}: an update is refused, since the draft lacks {what}");
+            let refusal = Refusal::new(RequestCode::InternalError, what.0);
+            answered = session.respond_to_update(now, request, update, Err(refusal));
+        }
+        if let Err(misuse) = answered {
             debug!("{connection}: an update needs no answer any more: {misuse}");
         }
     }

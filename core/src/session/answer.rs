@@ -12,10 +12,13 @@ use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::draft::PublishOkForm;
 use crate::time::Time;
 use crate::wire::Role;
-use crate::wire::id::RequestId;
+use crate::wire::id::{Millis, RequestId};
 use crate::wire::message::{
-    FetchOk, MAX_REASON, Message, PublishDone, RequestError, RequestOk, SubscribeOk,
+    FetchOk, MAX_REASON, Message, PublishDone, RequestError, RequestOk, Retry, SubscribeOk,
 };
+
+/// When to try again what was refused with a code for now that the draft does not have.
+const RETRY_INTERVAL: Millis = Millis(1000);
 
 /// What becomes of the stream of a request that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +36,11 @@ impl Session {
     ///
     /// Accepting a PUBLISH of a track for which our own SUBSCRIBE is not answered yet ends that SUBSCRIBE, with
     /// [`Event::Cancelled`]. A redirect is left out for a draft that has none, and so are properties in the answer to
-    /// TRACK_STATUS.
+    /// TRACK_STATUS. GOING_AWAY and EXCESSIVE_LOAD become INTERNAL_ERROR with a retry interval where the draft lacks them.
     ///
     /// # Errors
     /// [`Misuse::UnknownRequest`] if the request is over, [`Misuse::WrongState`] if it was answered or the answer does
-    /// not fit its kind.
+    /// not fit its kind, [`Misuse::NotExpressible`] if the draft cannot say it: then it is still to be answered.
     pub fn respond(&mut self, now: Time, id: RequestId, response: Response) -> Result<(), Misuse> {
         self.at(now);
         self.check_open()?;
@@ -226,7 +229,7 @@ impl Session {
         let mut error = RequestError {
             request_id: self.carried(update.unwrap_or(id)),
             code,
-            retry: refusal.retry,
+            retry: self.retry(code, refusal.retry),
             reason: cut_reason(&refusal.reason),
             redirect,
         };
@@ -237,10 +240,22 @@ impl Session {
             // What cannot be said is left out: a refusal has to arrive.
             error.code = RequestCode::InternalError;
             error.redirect = None;
-            error.retry = crate::wire::message::Retry::Never;
+            error.retry = Retry::Never;
         }
         let sent = self.say(id, &Message::RequestError(error));
         debug_assert!(sent.is_ok(), "{sent:?}");
+    }
+
+    /// When to try again what is refused. A code that says that it is for now only, and that the draft lacks, is not to be
+    /// lost with its meaning.
+    fn retry(&self, code: RequestCode, retry: Retry) -> Retry {
+        let is_for_now = matches!(code, RequestCode::GoingAway | RequestCode::ExcessiveLoad);
+        let draft = self.profile.draft;
+        let is_told = RequestCode::from_wire(draft, code.to_wire(draft)) == code;
+        if retry == Retry::Never && is_for_now && !is_told {
+            return Retry::After(RETRY_INTERVAL);
+        }
+        retry
     }
 
     /// Ends a subscription in which we publish. PUBLISH_DONE leaves once all data streams of it are finished or reset,

@@ -13,6 +13,7 @@ mod publishers;
 mod rendezvous;
 mod shutdown;
 mod subscribe;
+mod translation;
 mod wire;
 
 use bytes::{Bytes, BytesMut};

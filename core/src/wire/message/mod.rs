@@ -308,6 +308,7 @@ fn write_properties(
     properties: &Properties,
     to: &mut Writer,
 ) -> Result<(), NotExpressible> {
+    let properties = properties.without_forbidden_zero(origin.profile)?;
     to.slice(properties.reencode(origin.profile.integers)?.bytes());
     Ok(())
 }

@@ -131,14 +131,14 @@ impl Properties {
     }
 
     /// Whether properties of a track obey the draft: the list can be read, and each value it defines is in its range.
-    /// Immutable ones are looked into as well, but if they cannot be read, that is a matter of
+    /// Immutable ones are looked into as well, if they can be read to their end; otherwise they are a matter of
     /// [`check_immutable`](Self::check_immutable).
     ///
     /// # Errors
     /// V2, V16, V17, V47, V48, V49, or a default priority above 255.
     pub fn validate_track(&self, profile: &Profile) -> Result<(), Error> {
         self.validate()?;
-        let immutable = self.immutable();
+        let immutable = self.immutable().filter(|list| list.validate().is_ok());
         let inner = immutable.iter().flat_map(Self::iter).flatten();
         for (number, value) in self.iter().flatten().chain(inner) {
             if let Value::Integer(value) = value {
@@ -161,7 +161,9 @@ impl Properties {
     }
 
     /// Whether the immutable properties are well-formed; if not, the track is malformed (§ Immutable Properties). Ones that
-    /// were written with the integers of another draft are not judged.
+    /// were written with the integers of another draft are not judged. A relay upstream may have passed such on without
+    /// saying so, since it must not change a byte of them: so ones that can be read only with the other kind of integer
+    /// count as written with that.
     ///
     /// # Errors
     /// V89 if there are two lists of them, if one holds another, or if it cannot be read.
@@ -183,10 +185,38 @@ impl Properties {
         };
         let nested = inner.iter().any(is_immutable);
         let known = self.integers == self.immutable_integers;
-        if known && (nested || inner.validate().is_err()) {
-            return Err(MALFORMED);
+        match inner.validate() {
+            Ok(()) if known && nested => Err(MALFORMED),
+            Err(_) if known && inner.in_other_integers().validate().is_err() => Err(MALFORMED),
+            Ok(()) | Err(_) => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The same bytes, understood as written with the other kind of integer.
+    fn in_other_integers(&self) -> Self {
+        let integers = match self.integers {
+            IntegerKind::Quic => IntegerKind::Vi64,
+            IntegerKind::Vi64 => IntegerKind::Quic,
+        };
+        Self::from_bytes(self.bytes.clone(), integers)
+    }
+
+    /// The same list without a delivery timeout of zero, where the draft has no way to say that there is none but silence.
+    /// (One among the immutable properties stays: nobody may remove those.)
+    ///
+    /// # Errors
+    /// If the list cannot be read.
+    pub(crate) fn without_forbidden_zero(&self, profile: &Profile) -> Result<Self, NotExpressible> {
+        let forbidden = matches!(profile.zero_delivery_timeout, ZeroTimeout::Violation);
+        let is_zero = |item: &(u64, Value)| *item == (OBJECT_DELIVERY_TIMEOUT, Value::Integer(0));
+        if !forbidden || !self.iter().flatten().any(|item| is_zero(&item)) {
+            return Ok(self.clone());
+        }
+        let rest = self.iter().flatten().filter(|item| !is_zero(item));
+        Ok(Self {
+            immutable_integers: self.immutable_integers,
+            ..Self::from_list(self.integers, rest)?
+        })
     }
 
     /// The same properties with the list written for another kind of integer. The body of the immutable ones stays as it is.

@@ -163,6 +163,34 @@ fn mandatory_properties_are_found_wherever_they_are() {
 }
 
 #[test]
+fn immutable_properties_that_only_another_draft_can_read_are_not_judged() {
+    let d16 = Draft::D16.profile();
+    // In draft 18: 0x40 = 48, 0x4c = 1. Read as draft 16: DYNAMIC_GROUPS of 12, and a piece of something.
+    let other = list(QUIC, &[0x0b, 0x04, 0x40, 0x30, 0x0c, 0x01]);
+    assert_eq!(other.check_immutable(), Ok(()));
+    assert_eq!(other.validate_track(d16), Ok(()));
+    // What can be read is judged.
+    let readable = list(QUIC, &[0x0b, 0x02, 0x30, 0x0c]);
+    assert_eq!(rule(readable.validate_track(d16)), "V48");
+    // What nobody can read is malformed.
+    let nonsense = list(QUIC, &[0x0b, 0x03, 0x40, 0x30, 0x8c]);
+    assert_eq!(rule(nonsense.check_immutable()), "V89");
+}
+
+#[test]
+fn delivery_timeout_of_zero_is_left_out_where_it_is_forbidden() {
+    let pairs = [(0x02, Value::Integer(0)), (0x04, Value::Integer(100))];
+    let properties = Properties::from_list(VI64, pairs.clone()).unwrap();
+    let kept = properties.without_forbidden_zero(Draft::D18.profile());
+    assert_eq!(kept, Ok(properties.clone()));
+    let rest = Properties::from_list(VI64, pairs[1..].to_vec());
+    let d16 = Draft::D16.profile();
+    assert_eq!(properties.without_forbidden_zero(d16), rest);
+    let other = rest.unwrap();
+    assert_eq!(other.without_forbidden_zero(d16), Ok(other));
+}
+
+#[test]
 fn a_list_is_written_for_other_integers_with_the_immutable_ones_as_they_were() {
     let inner = Properties::from_list(
         QUIC,
