@@ -2,16 +2,17 @@
 
 use log::{debug, warn};
 
-use crate::code::{RequestCode, ResetCode};
+use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::fanout::{self, Fanout, Notice, TrackId};
 use crate::fetches::{self, Fed, Fetches, Over};
 use crate::ledger::Pieces;
 use crate::peers::Peers;
-use crate::session::{Event, Misuse, Piece, Refusal, Response, Source};
+use crate::session::{Event, Misuse, Piece, Refusal, Request, Response, Source};
 use crate::time::Time;
 use crate::transport::{Answer, ConnectionId, Input, Output, StreamId};
 use crate::wire::id::RequestId;
-use crate::wire::message::{FetchOk, RequestOk};
+use crate::wire::message::{FetchOk, Publish, RequestOk};
+use crate::wire::name::FullTrackName;
 use crate::wire::object::FetchEntry;
 use crate::wire::param::{GroupOrder, Parameters};
 
@@ -75,6 +76,76 @@ impl Publisher {
         let is_granted = granted.is_ok();
         let response = granted.map_or_else(Response::Error, Response::SubscribeOk);
         self.respond(now, connection, request, response) && is_granted
+    }
+
+    /// Offers a track to a peer with PUBLISH, and lets it have objects at once if `forward` is set. What the peer answers
+    /// is dealt with here.
+    ///
+    /// # Errors
+    /// Those of [`Session::request`](crate::session::Session::request); [`Misuse::UnknownRequest`] if the peer or the
+    /// track is gone.
+    pub fn offer(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        track: TrackId,
+        name: &FullTrackName,
+        forward: bool,
+    ) -> Result<RequestId, Misuse> {
+        let (Some(session), Some(alias), Some(properties)) = (
+            self.peers.session(connection),
+            self.fanout.alias(track),
+            self.fanout.properties(track),
+        ) else {
+            return Err(Misuse::UnknownRequest);
+        };
+        let profile = session.profile().ok_or(Misuse::NotEstablished)?;
+        let parameters = Parameters {
+            forward: Some(forward),
+            ..Parameters::default()
+        };
+        let publish = Publish {
+            request_id: RequestId(0),
+            track: name.clone(),
+            track_alias: alias,
+            parameters: Parameters {
+                largest_object: self.fanout.largest(track),
+                ..parameters.clone()
+            },
+            properties: properties.reencode(profile.integers)?,
+        };
+        let request = session.request(now, Request::Publish(publish))?;
+        let granted = self
+            .fanout
+            .subscribe(connection, profile, request, track, &parameters);
+        if granted.is_err()
+            && let Err(misuse) = session.done(
+                now,
+                request,
+                DoneCode::ExcessiveLoad,
+                "too many subscriptions",
+            )
+        {
+            debug!("{connection}: an offer could not be ended: {misuse}");
+        }
+        Ok(request)
+    }
+
+    /// The answer to an offer: what it says of delivery holds from now on.
+    fn offer_answered(&mut self, connection: ConnectionId, request: RequestId, answer: &Response) {
+        match answer {
+            Response::Ok(ok) => {
+                // The fan-out ends the subscription by itself if that cannot be.
+                let _changed = self
+                    .fanout
+                    .update(self.now, connection, request, &ok.parameters);
+            }
+            Response::Error(refusal) => {
+                debug!("{connection} does not want an offer: {}", refusal.code);
+                self.fanout.unsubscribe(connection, request);
+            }
+            Response::SubscribeOk(_) | Response::FetchOk(_) => {}
+        }
     }
 
     /// Accepts a FETCH whose groups will come in this order and opens its stream, as soon as the session has room for one;
@@ -265,6 +336,10 @@ impl Publisher {
                 if let Event::Cancelled { id, .. } = event {
                     self.fetches.cancelled(connection, id);
                     self.fanout.unsubscribe(connection, id);
+                } else if let Event::Response { id, response } = &event
+                    && self.fanout.track_of(connection, *id).is_some()
+                {
+                    self.offer_answered(connection, *id, response);
                 } else if let Event::Closed(_) = event {
                     self.fetches.remove_connection(connection);
                     self.fanout.remove_connection(connection);

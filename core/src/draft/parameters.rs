@@ -257,7 +257,8 @@ pub(super) const D18: &[ParameterRow] = &[
         WANTED
             .or(Scope::UPDATE_SUBSCRIPTION)
             .or(Scope::PUBLISH)
-            .or(Scope::SUBSCRIBE_TRACKS),
+            .or(Scope::SUBSCRIBE_TRACKS)
+            .or(Scope::UPDATE_SUBSCRIBE_TRACKS),
     ),
     row(
         0x20,

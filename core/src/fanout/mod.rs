@@ -300,6 +300,21 @@ impl Fanout {
             .is_none_or(|track| track.subscribers.is_empty())
     }
 
+    /// Whether a connection subscribes to the track.
+    pub fn is_subscribed(&self, connection: ConnectionId, track: TrackId) -> bool {
+        let first = (connection, RequestId(0));
+        self.tracks.get(&track).is_some_and(|track| {
+            let mut subscribers = track.subscribers.range(first..);
+            subscribers.next().is_some_and(|(of, _)| *of == connection)
+        })
+    }
+
+    /// The track that a subscription is to.
+    pub fn track_of(&self, connection: ConnectionId, request: RequestId) -> Option<TrackId> {
+        let peer = self.connections.get(&connection)?;
+        Some(peer.subscriptions.get(&request)?.track)
+    }
+
     /// How many bytes a subscription still has to be sent, with [`OBJECT_OVERHEAD`] for each object.
     pub fn lag(&self, connection: ConnectionId, request: RequestId) -> Option<u64> {
         let peer = self.connections.get(&connection)?;

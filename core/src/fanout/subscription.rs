@@ -175,6 +175,21 @@ impl Subscription {
             .collect()
     }
 
+    /// Takes over how the subscriber wants objects delivered; what is absent stays.
+    fn deliver_as(&mut self, parameters: &Parameters, track: &Track) {
+        let timeout =
+            |theirs, ours| smaller(Some(theirs), ours).map(|Millis(ms)| Duration::from_millis(ms));
+        self.priority = parameters.subscriber_priority.unwrap_or(self.priority);
+        // Only an answer to a PUBLISH has one.
+        self.order = parameters.group_order.unwrap_or(self.order);
+        if let Some(theirs) = parameters.object_delivery_timeout {
+            self.object_timeout = timeout(theirs, track.defaults.object_timeout);
+        }
+        if let Some(theirs) = parameters.subgroup_delivery_timeout {
+            self.subgroup_timeout = timeout(theirs, track.defaults.subgroup_timeout);
+        }
+    }
+
     /// From now on only objects that begin later are for it, in every subgroup that has no stream.
     fn join_again(&mut self, track: &Track, profile: &Profile) {
         self.joined = track.sequence;
@@ -328,17 +343,7 @@ impl Fanout {
                 }
             }
         }
-        if let Some(priority) = parameters.subscriber_priority {
-            subscription.priority = priority;
-        }
-        let timeout =
-            |theirs, ours| smaller(Some(theirs), ours).map(|Millis(ms)| Duration::from_millis(ms));
-        if let Some(theirs) = parameters.object_delivery_timeout {
-            subscription.object_timeout = timeout(theirs, track.defaults.object_timeout);
-        }
-        if let Some(theirs) = parameters.subgroup_delivery_timeout {
-            subscription.subgroup_timeout = timeout(theirs, track.defaults.subgroup_timeout);
-        }
+        subscription.deliver_as(parameters, track);
         let mut largest = None;
         match parameters.forward {
             Some(true) if !subscription.forward => {

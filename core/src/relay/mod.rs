@@ -4,6 +4,7 @@
 mod admission;
 mod ingest;
 mod namespaces;
+mod publish;
 mod rendezvous;
 mod routes;
 mod settings;
@@ -11,6 +12,7 @@ mod sources;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod track_watches;
 mod tracks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +50,8 @@ pub struct Relay {
     announcements: BTreeMap<Origin, TrackNamespace>,
     /// What each SUBSCRIBE_NAMESPACE asks about.
     watches: BTreeMap<Origin, TrackNamespace>,
+    /// Who wants to be offered tracks.
+    track_watches: track_watches::TrackWatches,
     tracks: BTreeMap<FullTrackName, tracks::Track>,
     /// The names of tracks in memory.
     names: BTreeMap<TrackId, FullTrackName>,
@@ -104,6 +108,7 @@ impl Relay {
             routes: routes::Routes::default(),
             announcements: BTreeMap::new(),
             watches: BTreeMap::new(),
+            track_watches: track_watches::TrackWatches::default(),
             tracks: BTreeMap::new(),
             names: BTreeMap::new(),
             upstreams: BTreeMap::new(),
@@ -220,12 +225,12 @@ impl Relay {
         }
         let unbuilt = match request {
             Request::Subscribe(subscribe) => return self.subscribe(now, origin, subscribe),
+            Request::Publish(request) => return self.publish(now, origin, request),
             Request::PublishNamespace(request) => return self.announce(now, origin, &request),
             Request::SubscribeNamespace(request) => return self.watch(now, origin, &request),
-            Request::Publish(_) => "this relay takes SUBSCRIBE, not PUBLISH, so far",
+            Request::SubscribeTracks(request) => return self.watch_tracks(now, origin, request),
             Request::Fetch(_) => "this relay keeps no objects of the past so far",
             Request::TrackStatus(_) => "this relay does not tell the status of tracks so far",
-            Request::SubscribeTracks(_) => "this relay does not pass on PUBLISH so far",
         };
         let refusal = Refusal::new(RequestCode::NotSupported, unbuilt);
         self.respond(now, origin, Response::Error(refusal));
@@ -251,6 +256,9 @@ impl Relay {
         }
         for origin in of_connection(&self.watches, connection) {
             self.unwatch(origin);
+        }
+        for origin in self.track_watches.of(connection) {
+            self.unwatch_tracks(origin);
         }
         self.end_ingest(now, connection);
         for origin in of_connection(&self.upstreams, connection) {

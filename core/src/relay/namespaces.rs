@@ -4,8 +4,7 @@ use log::{debug, info};
 
 use super::routes::{Notice, Origin};
 use super::{Relay, overloaded};
-use crate::code::RequestCode;
-use crate::session::{Refusal, Response};
+use crate::session::Response;
 use crate::time::Time;
 use crate::wire::message::{Interest, PublishNamespace, RequestOk, SubscribeNamespace};
 use crate::wire::name::TrackNamespace;
@@ -46,25 +45,28 @@ impl Relay {
 
     /// SUBSCRIBE_NAMESPACE: the peer is told of namespaces under the prefix, those known already first.
     pub(super) fn watch(&mut self, now: Time, origin: Origin, request: &SubscribeNamespace) {
-        let refusal = match request.interest {
-            Interest::Tracks => Some(Refusal::new(
-                RequestCode::NotSupported,
-                "this relay does not pass on PUBLISH yet",
-            )),
-            Interest::Namespaces | Interest::Both => (self.watches.len()
-                >= self.settings.limits.max_watches)
-                .then(|| overloaded("too many prefixes")),
-        };
-        if let Some(refusal) = refusal {
+        // The session tells those for tracks only as SUBSCRIBE_TRACKS.
+        let has_tracks = request.interest != Interest::Namespaces;
+        let limits = &self.settings.limits;
+        if self.watches.len() >= limits.max_watches
+            || has_tracks && self.track_watches.len() >= limits.max_track_watches
+        {
+            let refusal = overloaded("too many prefixes");
             return self.respond(now, origin, Response::Error(refusal));
         }
         self.respond(now, origin, Response::Ok(RequestOk::default()));
         self.start_watch(now, origin, &request.prefix);
+        if has_tracks {
+            let prefix = request.prefix.clone();
+            self.start_track_watch(now, origin, prefix, &request.parameters);
+        }
     }
 
     /// The peer wants to be told of namespaces under another prefix instead (§ Updating Namespace Subscriptions).
     pub(super) fn move_watch(&mut self, now: Time, origin: Origin, prefix: &TrackNamespace) {
-        self.unwatch(origin);
+        if let Some(old) = self.watches.remove(&origin) {
+            self.routes.unwatch(&old, origin);
+        }
         self.start_watch(now, origin, prefix);
     }
 
@@ -80,8 +82,9 @@ impl Relay {
 
     /// The peer does not want to be told any more.
     pub(super) fn unwatch(&mut self, origin: Origin) -> bool {
+        let wanted_tracks = self.unwatch_tracks(origin);
         let Some(prefix) = self.watches.remove(&origin) else {
-            return false;
+            return wanted_tracks;
         };
         self.routes.unwatch(&prefix, origin);
         true

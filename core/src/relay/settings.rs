@@ -52,6 +52,8 @@ impl Default for Settings {
 /// | `max_connections` | connections | 10 000 | half a gigabyte at 50 kB each |
 /// | `max_announcements` | namespaces | 65 536 | some 10 MB of names of usual length |
 /// | `max_watches` | prefixes | 65 536 | the same |
+/// | `max_track_watches` | prefixes | 65 536 | the same |
+/// | `max_offers_per_watch` | tracks, per prefix | 4096 | the participants of a large meeting, some tracks each |
 /// | `max_tracks` | tracks | 65 536 | the same |
 /// | `max_publishers_per_track` | publishers | 4 | a main and a spare one, twice |
 /// | `max_waiting` | subscriptions, per track | 4096 | those that came before the publisher answered |
@@ -74,9 +76,16 @@ pub struct Limits {
     pub max_announcements: usize,
     /// Prefixes that peers want to be told of at once; a further one is refused with EXCESSIVE_LOAD.
     pub max_watches: usize,
-    /// Tracks subscribed to at once; a SUBSCRIBE to a further one is refused with EXCESSIVE_LOAD.
+    /// Prefixes of which peers want to be offered the tracks at once; a further one is refused with EXCESSIVE_LOAD.
+    pub max_track_watches: usize,
+    /// Tracks that were offered for one prefix and still exist; whoever is to be offered a further one loses the request
+    /// for offers (EXCESSIVE_LOAD), not the tracks.
+    pub max_offers_per_watch: usize,
+    /// Tracks subscribed to or published at once; a SUBSCRIBE to or PUBLISH of a further one is refused with
+    /// EXCESSIVE_LOAD.
     pub max_tracks: usize,
-    /// Publishers that one track is subscribed at; further ones are not asked.
+    /// Publishers that one track is subscribed at; further ones are not asked, and their PUBLISH is refused with
+    /// EXCESSIVE_LOAD.
     pub max_publishers_per_track: usize,
     /// Subscriptions of one track that wait for its publisher's answer; a further one is refused with EXCESSIVE_LOAD.
     pub max_waiting: usize,
@@ -99,6 +108,8 @@ impl Default for Limits {
             max_connections: 10_000,
             max_announcements: 65_536,
             max_watches: 65_536,
+            max_track_watches: 65_536,
+            max_offers_per_watch: 4096,
             max_tracks: 65_536,
             max_publishers_per_track: 4,
             max_waiting: 4096,

@@ -20,7 +20,7 @@ use crate::wire::property::Properties;
 
 /// The priority that this relay's own subscriptions have: the middle, whatever its subscribers' are
 /// (§ Considerations for Setting Priorities).
-const UPSTREAM_PRIORITY: u8 = 128;
+pub(super) const UPSTREAM_PRIORITY: u8 = 128;
 
 impl Relay {
     /// Subscribes to a track at a publisher, unless that is done or there are enough of them.
@@ -117,12 +117,15 @@ impl Relay {
             self.forget_upstream(now, origin);
             self.cancel(now, origin, ResetCode::ExcessiveLoad);
             let refusal = overloaded("too many tracks");
-            self.give_up_if_hopeless(now, &name, &refusal);
+            return self.give_up_if_hopeless(now, &name, &refusal);
+        }
+        if !self.release_if_idle(now, &name) {
+            self.forward_as_needed(now, &name);
         }
     }
 
     /// Lets a publisher, entered among the track's upstreams before, bring objects of it; whoever waited for the track
-    /// is served. False if there is no room for the track.
+    /// is served. Whether it is to forward objects is for the caller to see to. False if there is no room for the track.
     pub(super) fn attach(
         &mut self,
         now: Time,
@@ -160,7 +163,6 @@ impl Relay {
             self.publisher
                 .serve(now, connection, request, live, &parameters);
         }
-        self.subscribers_changed(now, live);
         true
     }
 
@@ -324,6 +326,7 @@ impl Relay {
             }
         }
         self.ask_again(now, publisher);
+        self.offer_owed(now, publisher);
     }
 
     /// Withdraws subscriptions that publishers have not answered in time.

@@ -120,6 +120,16 @@ impl Relay {
             if let Some(prefix) = &parameters.track_namespace_prefix {
                 self.move_watch(now, origin, prefix);
             }
+        } else if self.track_watches.contains(origin) {
+            let ok = Ok(RequestOk::default());
+            self.publisher
+                .respond_to_update(now, connection, request, update, ok);
+            self.update_track_watch(now, origin, parameters);
+        } else if self.upstreams.contains_key(&origin) {
+            let ok = Ok(RequestOk::default());
+            self.publisher
+                .respond_to_update(now, connection, request, update, ok);
+            self.published_changed(now, origin, parameters);
         } else {
             self.publisher
                 .update(now, connection, request, update, parameters);

@@ -362,6 +362,7 @@ impl Session {
                 }
                 self.peer_tombstones.insert(id);
                 self.request_finished();
+                self.can_request();
             }
         }
         for _ in &open.peer_updates {

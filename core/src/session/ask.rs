@@ -21,7 +21,8 @@ impl Session {
     /// request goes as a SUBSCRIBE_NAMESPACE for tracks only; timeouts that the draft lacks are left out.
     ///
     /// # Errors
-    /// [`Misuse::Blocked`] without credit: [`Event::CanRequest`](super::Event::CanRequest) tells when to try again. See
+    /// [`Misuse::Blocked`] without credit, [`Misuse::DuplicateSubscription`] while another subscription of the track in
+    /// the same role is not over: [`Event::CanRequest`](super::Event::CanRequest) tells when to try again. See
     /// [`Misuse`] for the others.
     pub fn request(&mut self, now: Time, request: Request) -> Result<RequestId, Misuse> {
         self.at(now);
@@ -29,7 +30,11 @@ impl Session {
         if self.goaway_received {
             return Err(Misuse::GoingAway);
         }
-        self.check_request(&request)?;
+        if let Err(misuse) = self.check_request(&request) {
+            // It may become possible when what is in the way is over.
+            self.wants_request |= misuse == Misuse::DuplicateSubscription;
+            return Err(misuse);
+        }
         let id = self.next_own_id()?;
         let mut request = request;
         request.set_id(id);

@@ -187,6 +187,10 @@ impl Session {
         ok.parameters
             .check_scope(self.profile, params::ok_scope(kind))?;
         self.token_book.answered(id);
+        if kind == Kind::Publish {
+            // § FORWARD Parameter: absent means 1 here, whatever the PUBLISH said.
+            ok.parameters.forward.get_or_insert(true);
+        }
         if let Some(open) = self.requests.find_mut(id) {
             open.establish();
             open.apply(&ok.parameters);

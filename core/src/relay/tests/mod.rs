@@ -9,10 +9,12 @@ mod filters;
 mod limits;
 mod namespaces;
 mod objects;
+mod publish;
 mod publishers;
 mod rendezvous;
 mod shutdown;
 mod subscribe;
+mod track_watches;
 mod translation;
 mod wire;
 
@@ -110,6 +112,7 @@ impl Relay {
         self.assert_consistent();
         assert!(self.announcements.is_empty(), "{:?}", self.announcements);
         assert!(self.watches.is_empty(), "{:?}", self.watches);
+        assert!(self.track_watches.is_empty(), "{:?}", self.track_watches);
         assert!(self.routes.is_empty(), "{:?}", self.routes);
         assert!(self.tracks.is_empty(), "{:?}", self.tracks);
         assert!(self.names.is_empty(), "{:?}", self.names);

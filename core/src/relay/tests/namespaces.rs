@@ -1,7 +1,7 @@
 //! PUBLISH_NAMESPACE and SUBSCRIBE_NAMESPACE: who is told of what.
 
 use super::*;
-use crate::wire::message::{Fetch, FetchRange, Publish, SubscribeTracks, TrackStatus};
+use crate::wire::message::{Fetch, FetchRange, TrackStatus};
 
 impl Rig {
     /// What a peer was told on a SUBSCRIBE_NAMESPACE: suffixes, and whether they came (or went).
@@ -212,13 +212,6 @@ fn b076_what_is_not_built_yet_is_refused_and_the_session_lives() {
         let id = RequestId(0);
         let parameters = Parameters::default();
         let requests = [
-            Request::Publish(Publish {
-                request_id: id,
-                track: track("w"),
-                track_alias: TrackAlias(1),
-                parameters: parameters.clone(),
-                properties: Properties::default(),
-            }),
             Request::Fetch(Fetch {
                 request_id: id,
                 range: FetchRange::Standalone {
@@ -231,12 +224,6 @@ fn b076_what_is_not_built_yet_is_refused_and_the_session_lives() {
             Request::TrackStatus(TrackStatus {
                 request_id: id,
                 track: track("v"),
-                parameters: parameters.clone(),
-            }),
-            // In draft 16 this is a SUBSCRIBE_NAMESPACE for tracks only.
-            Request::SubscribeTracks(SubscribeTracks {
-                request_id: id,
-                prefix: namespace(&["live"]),
                 parameters,
             }),
         ];
