@@ -26,7 +26,7 @@ impl Rig {
     }
 
     /// A message on the control stream of a raw client of draft 16.
-    fn raw_say(&mut self, connection: ConnectionId, message: &Message) {
+    pub(super) fn raw_say(&mut self, connection: ConnectionId, message: &Message) {
         let origin = crate::wire::message::Origin {
             profile: Draft::D16.profile(),
             sender: Role::Client,

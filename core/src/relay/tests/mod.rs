@@ -12,6 +12,7 @@ mod objects;
 mod publish;
 mod publishers;
 mod rendezvous;
+mod scenarios;
 mod shutdown;
 mod subscribe;
 mod track_watches;

@@ -5,19 +5,32 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::script::Scripted;
-use super::support::{DRAFTS, status, subscribe};
-use crate::code::{RequestCode, ResetCode, SessionCode};
+use super::support::{DRAFTS, status, subscribe, subscribe_ok};
+use crate::code::{DoneCode, RequestCode, ResetCode, SessionCode};
 use crate::draft::Draft;
-use crate::session::{Event, Misuse, Request, Role};
+use crate::session::{Event, Misuse, Request, Response, Role};
 use crate::transport::StreamId;
 use crate::wire::id::{Millis, RequestId};
-use crate::wire::message::{GoAway, Message};
+use crate::wire::message::{GoAway, Message, PublishDone, SubscribeOk};
+use crate::wire::param::Parameters;
 
 fn told(draft: Draft, id: u64) -> Message {
     Message::GoAway(GoAway {
         request_id: (draft == Draft::D18).then_some(RequestId(id)),
         ..GoAway::default()
     })
+}
+
+/// SUBSCRIBE_OK with this alias.
+fn ok(peer: &Scripted, id: RequestId, alias: u64) -> SubscribeOk {
+    SubscribeOk {
+        request_id: (peer.draft == Draft::D16).then_some(id),
+        ..subscribe_ok(alias, None)
+    }
+}
+
+fn ok_of(peer: &Scripted, id: RequestId, alias: u64) -> Message {
+    Message::SubscribeOk(ok(peer, id, alias))
 }
 
 fn within(millis: u64) -> GoAway {
@@ -45,6 +58,63 @@ fn b163_no_new_requests_after_a_goaway_of_the_peer() {
             .session
             .request(peer.now, Request::Subscribe(subscribe(0, "v")));
         assert_eq!(late, Err(Misuse::GoingAway));
+    }
+}
+
+#[test]
+fn goaway_of_the_peer_leaves_requests_in_every_state_as_they_are() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Client);
+        // One of ours that was granted, and one that was not answered yet.
+        let (granted, on) = peer.request(Request::Subscribe(subscribe(0, "granted")));
+        peer.say_on(on, &ok_of(&peer, granted, 1));
+        let (pending, later) = peer.request(Request::Subscribe(subscribe(0, "pending")));
+        while peer.event().is_some() {}
+        peer.say(&told(draft, 0));
+        assert!(matches!(peer.event(), Some(Event::GoAway { .. })));
+
+        // The answer may still come, updates and their answers too, and the end.
+        peer.say_on(later, &ok_of(&peer, pending, 2));
+        let answered = Event::Response {
+            id: pending,
+            response: Response::SubscribeOk(ok(&peer, pending, 2)),
+        };
+        assert_eq!(peer.event(), Some(answered));
+        let changed = peer
+            .session
+            .update(peer.now, granted, Parameters::default());
+        assert!(changed.is_ok());
+        let done = Message::PublishDone(PublishDone {
+            request_id: (draft == Draft::D16).then_some(granted),
+            code: DoneCode::GoingAway,
+            stream_count: Some(0),
+            reason: Bytes::new(),
+        });
+        peer.say_on(on, &done);
+        let told: Vec<Event> = std::iter::from_fn(|| peer.event()).collect();
+        let is_done = |event: &Event| matches!(event, Event::Done { id, .. } if *id == granted);
+        assert!(told.iter().any(is_done), "{told:?}");
+        let withdrawn = peer.session.cancel(peer.now, pending, ResetCode::Cancelled);
+        assert_eq!(withdrawn, Ok(()));
+        peer.assert_alive();
+    }
+}
+
+#[test]
+fn requests_of_the_peer_are_served_after_its_goaway() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        let (id, _) = peer.asked(&Message::Subscribe(subscribe(0, "v")));
+        while peer.event().is_some() {}
+        peer.say(&told(draft, 1));
+        let granted = Response::SubscribeOk(ok(&peer, id, 1));
+        assert_eq!(peer.session.respond(peer.now, id, granted), Ok(()));
+        while peer.event().is_some() {}
+        // Even new ones: it is this side that is to leave.
+        peer.asked(&Message::Subscribe(subscribe(2, "w")));
+        let done = peer.session.done(peer.now, id, DoneCode::TrackEnded, "");
+        assert_eq!(done, Ok(()));
+        peer.assert_alive();
     }
 }
 
