@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// What a cached object costs besides its bytes and what holds them: its entry and its share of the indexes, in bytes.
-pub const OBJECT_OVERHEAD: u64 = 192;
+/// Measured: 207 of the heap in a long group, and 34 more if it expires.
+pub const OBJECT_OVERHEAD: u64 = 256;
 
 /// The bounds of a [`Cache`](super::Cache).
 ///

@@ -124,7 +124,8 @@ impl Cache {
     // Tracks.
 
     /// Opens a track, to put objects in or to take them out. Its id is good until it was closed as often as it was
-    /// opened; meanwhile it may lose objects, but nothing else that is known of it.
+    /// opened; meanwhile it may lose objects, but nothing else that is known of it. How many tracks are open at once is
+    /// bounded by what they are opened for: live tracks and FETCHes.
     pub fn open(&mut self, name: &FullTrackName) -> TrackId {
         let id = self.names.get(name).copied().unwrap_or_else(|| {
             let id = TrackId(self.next);

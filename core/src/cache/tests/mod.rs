@@ -18,7 +18,7 @@ use crate::wire::property::{IMMUTABLE_PROPERTIES, MAX_CACHE_DURATION, Value};
 /// Payload of the objects here, in bytes.
 const PAYLOAD: usize = 100;
 /// What each of them costs.
-const COST: u64 = 100 + 192 + 128;
+const COST: u64 = 100 + OBJECT_OVERHEAD + 128;
 
 fn name(text: &str) -> FullTrackName {
     format!("live--{text}").parse().unwrap()
