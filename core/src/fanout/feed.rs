@@ -6,7 +6,9 @@ use super::ingest::{Current, Ingest};
 use super::subgroup::Subgroup;
 use super::track::{Group, Key};
 use super::{Fanout, SourceId, TrackId};
+use crate::draft::Draft;
 use crate::ledger::{Payload, Pieces};
+use crate::time::Time;
 use crate::wire::id::{GroupId, Location, ObjectId, SubgroupId};
 use crate::wire::object::{DatagramObject, ObjectHeader, ObjectStatus};
 use crate::wire::property::Properties;
@@ -37,6 +39,8 @@ pub enum Fact {
         properties: Properties,
         /// Its payload, shared with the subscribers' streams.
         payload: Pieces,
+        /// When it, or its payload, began to arrive.
+        arrived: Time,
     },
     /// No object exists from the first location up to the second, which is not meant.
     Absent {
@@ -65,6 +69,7 @@ pub(super) struct Feed {
 pub(super) struct Stray {
     pub(super) properties: Properties,
     pub(super) payload: Payload,
+    arrived: Time,
     _charge: crate::ledger::Charge,
 }
 
@@ -131,6 +136,11 @@ impl Fanout {
         Some(end)
     }
 
+    /// The draft by which a track's properties are to be understood.
+    pub fn draft(&self, track: TrackId) -> Option<Draft> {
+        self.tracks.get(&track).map(|track| track.profile.draft)
+    }
+
     pub(super) fn tell(&mut self, track: TrackId, source: SourceId, fact: Fact) {
         let told = Complete {
             track,
@@ -194,6 +204,7 @@ impl Fanout {
             priority,
             properties: object.properties.clone(),
             payload,
+            arrived: object.arrived,
         };
         self.tell(track, source, fact);
     }
@@ -201,8 +212,7 @@ impl Fanout {
     /// An object in a datagram was taken; its payload and properties are in memory of their own.
     pub(super) fn tell_datagram(
         &mut self,
-        track: TrackId,
-        source: SourceId,
+        (now, track, source): (Time, TrackId, SourceId),
         default_priority: u8,
         object: &DatagramObject,
     ) {
@@ -218,6 +228,7 @@ impl Fanout {
                 priority: object.priority.unwrap_or(default_priority),
                 properties: object.properties.clone(),
                 payload: Pieces::from(object.payload.clone()),
+                arrived: now,
             };
             self.tell(track, source, fact);
         }
@@ -238,7 +249,7 @@ impl Fanout {
     }
 
     /// Room for an object that subscribers are past, if a cache may want it.
-    pub(super) fn stray(&self, header: &ObjectHeader) -> Option<Box<Stray>> {
+    pub(super) fn stray(&self, now: Time, header: &ObjectHeader) -> Option<Box<Stray>> {
         if !self.feed.is_on() || header.status != ObjectStatus::Normal {
             return None;
         }
@@ -247,6 +258,7 @@ impl Fanout {
         Some(Box::new(Stray {
             properties,
             payload: Payload::default(),
+            arrived: now,
             _charge: charge,
         }))
     }
@@ -301,6 +313,7 @@ impl Fanout {
             priority: header.and_then(|header| header.priority).unwrap_or(default),
             properties: stray.properties,
             payload,
+            arrived: stray.arrived,
         };
         self.tell(track, source, fact);
     }

@@ -166,7 +166,7 @@ impl Fanout {
         track.check_properties(&header.properties)?;
         let known = track.known(key, &header, source)?;
         let stray = match known {
-            Known::Late => self.stray(&header),
+            Known::Late => self.stray(now, &header),
             Known::New | Known::Received => None,
         };
         self.tell_gaps(id, source, location, header.status, &header.properties);
@@ -408,7 +408,7 @@ impl Fanout {
         if state.datagrams.len() > limits.max_datagrams_per_track {
             state.datagrams.pop_front();
         }
-        self.tell_datagram(track, source, default_priority, &object);
+        self.tell_datagram((now, track, source), default_priority, &object);
         self.with_datagrams.insert(track);
         self.mark_track(track);
         Ok(())

@@ -11,6 +11,7 @@ use crate::fanout::{Fault, IngestId};
 use crate::session::{Refusal, StreamEnd};
 use crate::time::Time;
 use crate::transport::{ConnectionId, StreamId};
+use crate::wire::name::FullTrackName;
 use crate::wire::object::{DatagramObject, ObjectHeader, SubgroupHeader};
 
 /// A publisher's stream.
@@ -123,6 +124,10 @@ impl Relay {
                 if let Some(&older) = self.origins.get(&older) {
                     let who = self.describe(older.connection);
                     info!("{who} is contradicted by a newer publisher and dropped: {rule}");
+                    // What is cached is the older one's.
+                    if let Some(name) = self.upstreams.get(&older).cloned() {
+                        self.forget_past(now, &name);
+                    }
                     self.publisher_lost(now, older);
                     self.cancel(now, older, ResetCode::Cancelled);
                 }
@@ -136,18 +141,30 @@ impl Relay {
 
     /// Ends a malformed track for everybody (§ Malformed Tracks).
     pub(super) fn drop_malformed(&mut self, now: Time, origin: Origin, rule: &str) {
-        let who = self.describe(origin.connection);
+        let name = self.upstreams.get(&origin).cloned();
+        if let Some(name) = name.or_else(|| self.track_of_fill(origin)) {
+            self.end_malformed(now, origin.connection, &name, rule);
+        }
+    }
+
+    /// Ends a track that a peer showed to be malformed.
+    pub(super) fn end_malformed(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        name: &FullTrackName,
+        rule: &str,
+    ) {
+        let who = self.describe(connection);
         warn!("{who} sends a malformed track: {rule}");
-        let Some(name) = self.upstreams.get(&origin).cloned() else {
-            return;
-        };
         let end = TrackEnd {
             code: DoneCode::MalformedTrack,
             reason: rule,
             cancel: ResetCode::MalformedTrack,
             refusal: Refusal::new(RequestCode::MalformedTrack, "the track is malformed"),
         };
-        self.end_track(now, &name, &end);
+        self.end_track(now, name, &end);
+        self.past_malformed(now, name);
     }
 
     fn stop(&mut self, now: Time, (connection, stream): From, code: ResetCode) {

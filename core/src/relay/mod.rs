@@ -2,6 +2,7 @@
 //! subscription upstream serves any number downstream, and announcements reach those who asked for them.
 
 mod admission;
+mod fetch;
 mod ingest;
 mod namespaces;
 mod publish;
@@ -69,6 +70,7 @@ pub struct Relay {
     /// When publishers should have answered.
     deadlines: BTreeSet<(Time, Origin)>,
     rendezvous: rendezvous::Rendezvous,
+    fetching: fetch::Fetching,
     /// Memory promised to connections.
     reservations: Reservations,
     /// How many clients were turned away, and when that was told last.
@@ -101,10 +103,14 @@ impl Relay {
             &settings.transport,
             settings.session.max_incoming_data_streams,
         );
-        let fanout = Fanout::new(settings.fanout.clone(), ledger);
+        let mut fanout = Fanout::new(settings.fanout.clone(), ledger);
+        fanout.tell_complete();
+        let fetching = fetch::Fetching::new(settings.cache.clone());
+        let publisher =
+            Publisher::new(Peers::default(), fanout).with_fetch_limits(settings.fetches.clone());
         Self {
             settings,
-            publisher: Publisher::new(Peers::default(), fanout),
+            publisher,
             routes: routes::Routes::default(),
             announcements: BTreeMap::new(),
             watches: BTreeMap::new(),
@@ -120,6 +126,7 @@ impl Relay {
             feeds: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             rendezvous: rendezvous::Rendezvous::default(),
+            fetching,
             reservations,
             refused: 0,
             refusal_told: None,
@@ -131,6 +138,7 @@ impl Relay {
     fn drain(&mut self, now: Time) {
         while let Some((connection, event)) = self.publisher.poll_event() {
             self.handle_event(now, connection, event);
+            self.cache_live(now);
         }
         while let Some(notice) = self.publisher.poll_notice() {
             match notice {
@@ -142,6 +150,9 @@ impl Relay {
                 } => debug!("{connection}: subscription {} was ended", request.0),
             }
         }
+        self.cache_live(now);
+        self.serve_fetches(now);
+        self.relieve_cache();
     }
 
     fn handle_event(&mut self, now: Time, connection: ConnectionId, event: Event) {
@@ -162,8 +173,12 @@ impl Relay {
             Event::Request { id, request } => self.handle_request(now, origin(id), request),
             Event::Response { id, response } => match response {
                 Response::SubscribeOk(ok) => self.established(now, origin(id), ok),
+                Response::Error(refusal) if self.is_fill(origin(id)) => {
+                    self.fill_refused(now, origin(id), &refusal);
+                }
                 Response::Error(refusal) => self.refused(now, origin(id), &refusal),
-                Response::FetchOk(_) | Response::Ok(_) => {}
+                Response::FetchOk(ok) => self.fill_granted(now, origin(id), ok),
+                Response::Ok(_) => {}
             },
             Event::Update {
                 id,
@@ -201,6 +216,7 @@ impl Relay {
                 self.end_subgroup(now, (connection, stream), end);
             }
             Event::Datagram { id, object } => self.datagram(now, origin(id), object),
+            Event::Fetched { id, item } => self.fetched(now, origin(id), item),
             Event::Closed(closed) => {
                 let why = self.publisher.peers.why_closed(connection, &closed);
                 info!("{}: {why}", self.describe(connection));
@@ -213,8 +229,7 @@ impl Relay {
             | Event::CanOpenStream
             | Event::Namespace { .. }
             | Event::NamespaceDone { .. }
-            | Event::PublishBlocked { .. }
-            | Event::Fetched { .. } => {}
+            | Event::PublishBlocked { .. } => {}
         }
     }
 
@@ -229,7 +244,7 @@ impl Relay {
             Request::PublishNamespace(request) => return self.announce(now, origin, &request),
             Request::SubscribeNamespace(request) => return self.watch(now, origin, &request),
             Request::SubscribeTracks(request) => return self.watch_tracks(now, origin, request),
-            Request::Fetch(_) => "this relay keeps no objects of the past so far",
+            Request::Fetch(request) => return self.fetch(now, origin, request),
             Request::TrackStatus(_) => "this relay does not tell the status of tracks so far",
         };
         let refusal = Refusal::new(RequestCode::NotSupported, unbuilt);
@@ -238,8 +253,10 @@ impl Relay {
 
     /// A request is over: one of a peer's, or one of ours that the peer abandoned.
     fn handle_cancelled(&mut self, now: Time, origin: Origin) {
-        let was_peers =
-            self.stop_waiting(now, origin) || self.withdraw(now, origin) || self.unwatch(origin);
+        let was_peers = self.stop_waiting(now, origin)
+            || self.withdraw(now, origin)
+            || self.unwatch(origin)
+            || self.fetch_cancelled(now, origin);
         if !was_peers {
             self.publisher_lost(now, origin);
         }
@@ -264,6 +281,7 @@ impl Relay {
         for origin in of_connection(&self.upstreams, connection) {
             self.publisher_lost(now, origin);
         }
+        self.forget_fetching_peer(now, connection);
     }
 
     fn respond(&mut self, now: Time, origin: Origin, response: Response) {
@@ -354,6 +372,7 @@ impl Application for Relay {
         self.drain(now);
         self.expire_unanswered(now);
         self.expire_rendezvous(now);
+        self.expire_fetches(now);
         if let Shutdown::Draining(until) = self.shutdown
             && until <= now
         {
@@ -424,8 +443,11 @@ impl Application for Relay {
             Shutdown::Draining(until) => Some((until, "end of the drain")),
             Shutdown::Running | Shutdown::Closing => None,
         };
-        [self.publisher.poll_timeout(), unanswered, hopeless, drained]
+        let fetching = self.fetching.poll_timeout();
+        let others = [unanswered, hopeless, fetching, drained];
+        others
             .into_iter()
+            .chain([self.publisher.poll_timeout()])
             .flatten()
             .min()
     }

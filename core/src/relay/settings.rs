@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::cache;
 use crate::draft::Draft;
 use crate::fanout;
+use crate::fetches;
 use crate::runtime::TransportSettings;
 use crate::session;
 
@@ -24,6 +26,10 @@ pub struct Settings {
     pub session: session::Limits,
     /// The bounds of the tracks in memory.
     pub fanout: fanout::Limits,
+    /// The bounds of what is kept of the past.
+    pub cache: cache::Limits,
+    /// The bounds of the FETCHes that are served.
+    pub fetches: fetches::Limits,
     /// How its adapter was told to treat connections: what one may cost at worst follows from that. If its stack cannot
     /// raise windows, `publisher_window` must be no more than `receive_window` here.
     pub transport: TransportSettings,
@@ -38,6 +44,8 @@ impl Default for Settings {
             limits: Limits::default(),
             session: session::Limits::default(),
             fanout: fanout::Limits::default(),
+            cache: cache::Limits::default(),
+            fetches: fetches::Limits::default(),
             transport: TransportSettings::default(),
         }
     }
@@ -59,6 +67,13 @@ impl Default for Settings {
 /// | `max_waiting` | subscriptions, per track | 4096 | those that came before the publisher answered |
 /// | `max_rendezvous` | subscriptions | 16 384 | those that wait for a publisher to come at all: a quarter of the tracks |
 /// | `max_rendezvous_timeout` | time | 60 s | a publisher that comes later than that finds nobody who still looks |
+/// | `max_fetches` | FETCHes | 16 384 | one for each subscriber of a large relay that joins at once |
+/// | `max_fills` | FETCHes of ours | 1024 | a few for each of some hundred tracks |
+/// | `max_fills_per_track` | FETCHes of ours | 16 | several holes for each of several FETCHes |
+/// | `max_fills_ahead` | FETCHes of ours, per FETCH | 4 | the holes that one loss of a publisher leaves, and some |
+/// | `max_fetch_ahead` | bytes, per fill | 4 MiB | a quarter of a second at 128 Mbit/s |
+/// | `fill_timeout` | time | 30 s | longer than three publishers that do not answer |
+/// | `cache_high_water` | percent | 80 | a fifth of the memory stays for what is published now |
 /// | `answer_timeout` | time | 10 s | a publisher that has not answered by then has not understood |
 /// | `drain_timeout` | time | 2 s | goodbyes reach every peer that is still there |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +109,25 @@ pub struct Limits {
     pub max_rendezvous: usize,
     /// How long a subscription may wait for a publisher to come, however long it is willing to.
     pub max_rendezvous_timeout: Duration,
-    /// How long a publisher may take to answer a SUBSCRIBE before it is withdrawn.
+    /// FETCHes at once, those that wait for a publisher's answer included; a further one is refused with EXCESSIVE_LOAD.
+    pub max_fetches: usize,
+    /// FETCHes of our own at publishers at once, with those whose objects were not read yet. Beyond it one that its
+    /// readers hold back gives way and is asked for again later, or the new one waits.
+    pub max_fills: usize,
+    /// The same for one track.
+    pub max_fills_per_track: usize,
+    /// For how many holes in what is known one FETCH asks at once, those further on included.
+    pub max_fills_ahead: usize,
+    /// How far a fill may be ahead of the fastest FETCH that reads it, in bytes as the cache counts them. Then no more
+    /// of it is read until half of that was taken; a last object, and what was read already, may go beyond it.
+    pub max_fetch_ahead: u64,
+    /// How long a FETCH waits for publishers without anything coming, before it tells what is missing as unknown
+    /// (§ FILL TIMEOUT Parameter); also the longest that a FILL_TIMEOUT may ask for at a time.
+    pub fill_timeout: Duration,
+    /// Percentage of `max_object_bytes` from which on the cache is made smaller, so that it gives way before live objects
+    /// do.
+    pub cache_high_water: u8,
+    /// How long a publisher may take to answer a SUBSCRIBE or FETCH before it is withdrawn.
     pub answer_timeout: Duration,
     /// How long a shutdown waits for peers to leave by themselves.
     pub drain_timeout: Duration,
@@ -116,6 +149,13 @@ impl Default for Limits {
             max_rendezvous: 16_384,
             max_rendezvous_timeout: Duration::from_secs(60),
             answer_timeout: Duration::from_secs(10),
+            max_fetches: 16_384,
+            max_fills: 1024,
+            max_fills_per_track: 16,
+            max_fills_ahead: 4,
+            max_fetch_ahead: 4 << 20,
+            fill_timeout: Duration::from_secs(30),
+            cache_high_water: 80,
             drain_timeout: Duration::from_secs(2),
         }
     }

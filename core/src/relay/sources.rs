@@ -327,6 +327,7 @@ impl Relay {
         }
         self.ask_again(now, publisher);
         self.offer_owed(now, publisher);
+        self.retry_fills();
     }
 
     /// Withdraws subscriptions that publishers have not answered in time.

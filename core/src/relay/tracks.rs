@@ -78,6 +78,7 @@ impl Relay {
             self.publisher
                 .fanout
                 .close_track(now, live, end.code, end.reason);
+            self.live_ended(name);
         }
         for origin in self.publishers_asked(name) {
             self.forget_upstream(now, origin);

@@ -5,6 +5,9 @@
 )]
 
 mod bad_input;
+mod fetch;
+mod fetch_fills;
+mod fetch_random;
 mod filters;
 mod limits;
 mod namespaces;
@@ -105,12 +108,14 @@ impl Relay {
         for (feed, from) in &self.feeds {
             assert_eq!(self.ingest[from].0, *feed);
         }
+        self.fetching.assert_consistent();
     }
 
     /// Nothing is left of anybody.
     #[track_caller]
-    fn assert_empty(&self) {
+    fn assert_empty(&mut self) {
         self.assert_consistent();
+        self.fetching.assert_empty();
         assert!(self.announcements.is_empty(), "{:?}", self.announcements);
         assert!(self.watches.is_empty(), "{:?}", self.watches);
         assert!(self.track_watches.is_empty(), "{:?}", self.track_watches);

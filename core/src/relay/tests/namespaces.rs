@@ -1,7 +1,7 @@
 //! PUBLISH_NAMESPACE and SUBSCRIBE_NAMESPACE: who is told of what.
 
 use super::*;
-use crate::wire::message::{Fetch, FetchRange, TrackStatus};
+use crate::wire::message::TrackStatus;
 
 impl Rig {
     /// What a peer was told on a SUBSCRIBE_NAMESPACE: suffixes, and whether they came (or went).
@@ -211,22 +211,11 @@ fn b076_what_is_not_built_yet_is_refused_and_the_session_lives() {
         let peer = running.subscriber;
         let id = RequestId(0);
         let parameters = Parameters::default();
-        let requests = [
-            Request::Fetch(Fetch {
-                request_id: id,
-                range: FetchRange::Standalone {
-                    track: track("v"),
-                    start: at(0, 0),
-                    end: at(1, 0),
-                },
-                parameters: parameters.clone(),
-            }),
-            Request::TrackStatus(TrackStatus {
-                request_id: id,
-                track: track("v"),
-                parameters,
-            }),
-        ];
+        let requests = [Request::TrackStatus(TrackStatus {
+            request_id: id,
+            track: track("v"),
+            parameters,
+        })];
         for request in requests {
             let id = rig.request(peer, request);
             rig.assert_refused(peer, id, RequestCode::NotSupported);

@@ -1,0 +1,961 @@
+//! FETCHes: what is answered from the cache, what a publisher is asked for, and where a range ends.
+
+use std::time::Duration;
+
+use super::*;
+use crate::session::FetchItem;
+use crate::wire::message::{Fetch, FetchOk, FetchRange};
+use crate::wire::object::{FetchEncoder, FetchEntry, FetchObject};
+use crate::wire::param::GroupOrder;
+use crate::wire::property::{MAX_CACHE_DURATION, PRIOR_GROUP_ID_GAP, PRIOR_OBJECT_ID_GAP, Value};
+
+pub(super) const UP: GroupOrder = GroupOrder::Ascending;
+pub(super) const DOWN: GroupOrder = GroupOrder::Descending;
+
+/// The stream on which a far end answers a FETCH of the relay's.
+pub(super) struct Supply {
+    pub(super) connection: ConnectionId,
+    stream: StreamId,
+    encoder: FetchEncoder,
+}
+
+impl Rig {
+    pub(super) fn fetch_with(
+        &mut self,
+        connection: ConnectionId,
+        range: FetchRange,
+        parameters: Parameters,
+    ) -> RequestId {
+        let request = Request::Fetch(Fetch {
+            request_id: RequestId(0),
+            range,
+            parameters,
+        });
+        self.request(connection, request)
+    }
+
+    /// A FETCH of the track `v`, from one location to another as they are written.
+    pub(super) fn fetch(
+        &mut self,
+        connection: ConnectionId,
+        start: Location,
+        end: Location,
+        order: GroupOrder,
+    ) -> RequestId {
+        let parameters = Parameters {
+            group_order: Some(order),
+            ..Parameters::default()
+        };
+        self.fetch_with(connection, range(start, end), parameters)
+    }
+
+    /// The FETCHes that a far end got from the relay: id, start, end and order.
+    pub(super) fn fetches_asked(
+        &self,
+        connection: ConnectionId,
+    ) -> Vec<(RequestId, Location, Location, GroupOrder)> {
+        let events = self.far[&connection].events.iter();
+        events
+            .filter_map(|event| match event {
+                Event::Request {
+                    id,
+                    request: Request::Fetch(fetch),
+                } => match &fetch.range {
+                    FetchRange::Standalone { start, end, .. } => {
+                        let order = fetch.parameters.group_order.unwrap();
+                        Some((*id, *start, *end, order))
+                    }
+                    other => panic!("{other:?}"),
+                },
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The ranges of the FETCHes that a far end got, as `start end`.
+    pub(super) fn ranges_asked(&self, connection: ConnectionId) -> Vec<String> {
+        let asked = self.fetches_asked(connection).into_iter();
+        asked
+            .map(|(_, start, end, order)| {
+                let order = if order == DOWN { " down" } else { "" };
+                format!("{start} {end}{order}")
+            })
+            .collect()
+    }
+
+    /// The FETCH that a far end got last.
+    #[track_caller]
+    pub(super) fn last_fetch(&self, connection: ConnectionId) -> RequestId {
+        self.fetches_asked(connection).last().expect("a FETCH").0
+    }
+
+    pub(super) fn grant(&mut self, connection: ConnectionId, id: RequestId, end: Location) {
+        self.grant_with(connection, id, end, false, Properties::default());
+    }
+
+    pub(super) fn grant_with(
+        &mut self,
+        connection: ConnectionId,
+        id: RequestId,
+        end: Location,
+        end_of_track: bool,
+        properties: Properties,
+    ) {
+        let ok = FetchOk {
+            request_id: None,
+            end_of_track,
+            end,
+            parameters: Parameters::default(),
+            properties,
+        };
+        self.respond(connection, id, Response::FetchOk(ok));
+    }
+
+    /// Begins to answer a FETCH of the relay's.
+    pub(super) fn supply(&mut self, connection: ConnectionId, id: RequestId) -> Supply {
+        let asked = self.fetches_asked(connection);
+        let order = asked.iter().find(|asked| asked.0 == id).unwrap().3;
+        let profile = self.far[&connection].draft.profile();
+        let mut bytes = BytesMut::new();
+        let encoder = FetchEncoder::new(profile, id, order, &mut bytes).unwrap();
+        let stream = self.act(connection, |session, now| session.open_fetch(now, id));
+        let supply = Supply {
+            connection,
+            stream: stream.unwrap(),
+            encoder,
+        };
+        self.send_supply(&supply, &bytes);
+        supply
+    }
+
+    pub(super) fn send_supply(&mut self, supply: &Supply, bytes: &[u8]) {
+        let far = self.far_mut(supply.connection);
+        let bytes = Bytes::copy_from_slice(bytes);
+        far.outbox.push(supply.stream, bytes).unwrap();
+        let stream = supply.stream;
+        self.act(supply.connection, |session, _| session.stream_ready(stream));
+    }
+
+    pub(super) fn supply_entry(&mut self, supply: &mut Supply, entry: &FetchEntry) {
+        let mut bytes = BytesMut::new();
+        supply.encoder.entry(entry, &mut bytes).unwrap();
+        self.send_supply(supply, &bytes);
+    }
+
+    pub(super) fn supply_object(&mut self, supply: &mut Supply, at: Location, payload: &[u8]) {
+        self.supply_entry(supply, &entry(at, payload.len(), Properties::default()));
+        if !payload.is_empty() {
+            self.send_supply(supply, payload);
+        }
+    }
+
+    pub(super) fn end_supply(&mut self, supply: &Supply) {
+        self.far_mut(supply.connection).outbox.finish(supply.stream);
+        let stream = supply.stream;
+        self.act(supply.connection, |session, _| session.stream_ready(stream));
+    }
+
+    /// Whether the relay stopped reading the answer to a FETCH of its own.
+    pub(super) fn stopped(&self, supply: &Supply) -> bool {
+        let stream = supply.stream;
+        let is_stop = |event: &Event| matches!(event, Event::StreamStopped { stream: of, .. } if *of == stream);
+        self.far[&supply.connection].events.iter().any(is_stop)
+    }
+
+    /// How the relay broke off a far end's FETCH: by its stream, or by that and the request's.
+    pub(super) fn broken_off(&self, connection: ConnectionId, id: RequestId) -> Option<ResetCode> {
+        let mut events = self.far[&connection].events.iter();
+        events.find_map(|event| match event {
+            Event::Fetched {
+                id: of,
+                item: FetchItem::End(StreamEnd::Reset(code)),
+            } if *of == id => Some(*code),
+            Event::Cancelled { id: of, code } if *of == id => *code,
+            _ => None,
+        })
+    }
+
+    pub(super) fn reset_supply(&mut self, supply: &Supply, code: ResetCode) {
+        let stream = supply.stream;
+        self.far_mut(supply.connection).outbox.remove(stream);
+        self.act(supply.connection, |session, now| {
+            session.reset_stream(now, stream, code);
+        });
+    }
+
+    /// Answers a FETCH of the relay's with these objects, all of it.
+    pub(super) fn answer_fetch(
+        &mut self,
+        connection: ConnectionId,
+        id: RequestId,
+        end: Location,
+        objects: &[(u64, u64)],
+    ) {
+        self.grant(connection, id, end);
+        let mut supply = self.supply(connection, id);
+        for (group, object) in objects {
+            let payload = payload(at(*group, *object));
+            self.supply_object(&mut supply, at(*group, *object), &payload);
+        }
+        self.end_supply(&supply);
+    }
+
+    /// What a far end's FETCH brought so far, an entry each.
+    pub(super) fn got(&self, connection: ConnectionId, id: RequestId) -> Vec<String> {
+        let mut got: Vec<String> = Vec::new();
+        for event in &self.far[&connection].events {
+            let Event::Fetched { id: of, item } = event else {
+                continue;
+            };
+            if *of != id {
+                continue;
+            }
+            match item {
+                FetchItem::Object { location, .. } => got.push(format!("{location} ")),
+                FetchItem::Payload(bytes) => {
+                    let last = got.last_mut().unwrap();
+                    last.push_str(&bytes.escape_ascii().to_string());
+                }
+                FetchItem::NonExistent(at) => got.push(format!("none to {at}")),
+                FetchItem::Unknown(at) => got.push(format!("unknown to {at}")),
+                FetchItem::End(StreamEnd::Fin) => got.push("end".to_owned()),
+                FetchItem::End(StreamEnd::Reset(code)) => got.push(format!("reset {code}")),
+                FetchItem::End(StreamEnd::Stopped) => got.push("stopped".to_owned()),
+            }
+        }
+        got
+    }
+
+    #[track_caller]
+    pub(super) fn fetch_ok(&self, connection: ConnectionId, id: RequestId) -> FetchOk {
+        match self.answer(connection, id) {
+            Some(Response::FetchOk(ok)) => ok,
+            other => panic!("not accepted: {other:?}"),
+        }
+    }
+
+    /// Asserts that a FETCH was answered with this end and brought exactly these entries.
+    #[track_caller]
+    pub(super) fn assert_fetched(
+        &self,
+        connection: ConnectionId,
+        id: RequestId,
+        end: Location,
+        entries: &[&str],
+    ) {
+        assert_eq!(self.fetch_ok(connection, id).end, end);
+        assert_eq!(self.got(connection, id), entries);
+    }
+
+    /// A track on its way of which groups with so many objects were published.
+    fn with_groups(drafts: (Draft, Draft), groups: &[(u64, u64)]) -> (Self, Running) {
+        let mut rig = Self::new();
+        let running = rig.running(drafts);
+        for (group, objects) in groups {
+            rig.ended_group(running, *group, *objects);
+        }
+        (rig, running)
+    }
+
+    /// A group whose end is told.
+    pub(super) fn ended_group(&mut self, running: Running, group: u64, objects: u64) {
+        let header = SubgroupHeader {
+            end_of_group: true,
+            ..header(group, 0)
+        };
+        let mut feed = self.open(running.publisher, running.up, header);
+        for object in 0..objects {
+            self.object(&mut feed, object, &payload(at(group, object)));
+        }
+        self.fin(&feed);
+    }
+}
+
+pub(super) fn range(start: Location, end: Location) -> FetchRange {
+    FetchRange::Standalone {
+        track: track("v"),
+        start,
+        end,
+    }
+}
+
+pub(super) fn payload(at: Location) -> Vec<u8> {
+    format!("{}.{}", at.group.0, at.object.0).into_bytes()
+}
+
+pub(super) fn entry(at: Location, length: usize, properties: Properties) -> FetchEntry {
+    FetchEntry::Object(FetchObject {
+        location: at,
+        subgroup: Some(SubgroupId(0)),
+        priority: 128,
+        properties,
+        payload_length: u64::try_from(length).unwrap(),
+    })
+}
+
+fn properties_of(draft: Draft, list: &[(u64, u64)]) -> Properties {
+    let list = list
+        .iter()
+        .map(|(number, value)| (*number, Value::Integer(*value)));
+    Properties::from_list(draft.profile().integers, list).unwrap()
+}
+
+#[test]
+fn what_was_published_is_fetched_from_the_cache_in_both_orders() {
+    for drafts in DRAFT_PAIRS {
+        let (mut rig, running) = Rig::with_groups(drafts, &[(3, 2), (4, 1), (5, 2)]);
+        let peer = rig.connect(drafts.1);
+        let id = rig.fetch(peer, at(3, 1), at(5, 1), UP);
+        let ok = rig.fetch_ok(peer, id);
+        assert!(!ok.end_of_track);
+        let all = ["{3, 1} 3.1", "{4, 0} 4.0", "{5, 0} 5.0", "end"];
+        rig.assert_fetched(peer, id, at(5, 1), &all);
+        let id = rig.fetch(peer, at(3, 1), at(5, 0), DOWN);
+        let all = [
+            "{5, 0} 5.0",
+            "{5, 1} 5.1",
+            "{4, 0} 4.0",
+            "{3, 1} 3.1",
+            "end",
+        ];
+        rig.assert_fetched(peer, id, at(5, 2), &all);
+        assert!(rig.fetches_asked(running.publisher).is_empty());
+        rig.end();
+    }
+}
+
+#[test]
+fn b292_an_object_is_fetched_with_everything_that_it_was_published_with() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let running = rig.running(drafts);
+        let properties = properties_of(drafts.0, &[(0x3E, 0), (0x1234, 9)]);
+        let header = SubgroupHeader {
+            priority: Some(7),
+            ..header(2, 5)
+        };
+        let mut feed = rig.open_stream(running.publisher, running.up, header, true);
+        let object = ObjectHeader {
+            properties: properties.clone(),
+            ..object(3, 2)
+        };
+        rig.begin(&mut feed, &object);
+        rig.send(&feed, b"ab");
+        let datagram = DatagramObject {
+            priority: Some(9),
+            ..in_datagram(2, 4, b"in a datagram")
+        };
+        rig.datagram(running.publisher, running.up, &datagram);
+        let peer = rig.connect(drafts.1);
+        let id = rig.fetch(peer, at(2, 3), at(2, 0), UP);
+        let items: Vec<FetchItem> = rig.far[&peer]
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Fetched { id: of, item } if *of == id => Some(item.clone()),
+                _ => None,
+            })
+            .collect();
+        let values = |properties: &Properties| {
+            let list = properties.iter().map(Result::unwrap);
+            list.collect::<Vec<_>>()
+        };
+        match &items[..] {
+            [
+                FetchItem::Object {
+                    location,
+                    subgroup,
+                    priority,
+                    properties: got,
+                    payload_length,
+                },
+                FetchItem::Payload(one),
+                FetchItem::Object {
+                    location: second,
+                    subgroup: None,
+                    priority: 9,
+                    ..
+                },
+                FetchItem::Payload(two),
+                FetchItem::End(StreamEnd::Fin),
+            ] => {
+                assert_eq!((*location, *second), (at(2, 3), at(2, 4)));
+                assert_eq!((*subgroup, *priority), (Some(SubgroupId(5)), 7));
+                assert_eq!(values(got), values(&properties));
+                assert_eq!((*payload_length, &one[..]), (2, &b"ab"[..]));
+                assert_eq!(&two[..], b"in a datagram");
+            }
+            other => panic!("{other:?}"),
+        }
+        rig.end();
+    }
+}
+
+#[test]
+fn b251_a_range_that_starts_after_the_largest_object_is_refused() {
+    for drafts in DRAFT_PAIRS {
+        let (mut rig, _) = Rig::with_groups(drafts, &[(3, 2)]);
+        let peer = rig.connect(drafts.1);
+        for start in [at(3, 2), at(4, 0)] {
+            let id = rig.fetch(peer, start, at(9, 0), UP);
+            rig.assert_refused(peer, id, RequestCode::InvalidRange);
+        }
+        let id = rig.fetch(peer, at(3, 1), at(9, 0), UP);
+        rig.assert_fetched(peer, id, at(3, 2), &["{3, 1} 3.1", "end"]);
+        rig.end();
+    }
+}
+
+#[test]
+fn b251_nothing_published_is_no_range() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let running = rig.running(drafts);
+        let id = rig.fetch(running.subscriber, at(0, 0), at(1, 0), UP);
+        rig.assert_refused(running.subscriber, id, RequestCode::InvalidRange);
+        rig.end();
+    }
+}
+
+#[test]
+fn b250_a_range_that_ends_before_it_starts_is_refused() {
+    for draft in Draft::ALL {
+        let mut rig = Rig::new();
+        let peer = rig.raw_of(draft);
+        let fetch = |start, end| {
+            Message::Fetch(Fetch {
+                request_id: RequestId(0),
+                range: range(start, end),
+                parameters: Parameters::default(),
+            })
+        };
+        let message = fetch(at(5, 3), at(5, 2));
+        let stream = match draft {
+            Draft::D18 => rig.raw_ask(peer, &message),
+            Draft::D16 => {
+                let origin = crate::wire::message::Origin {
+                    profile: draft.profile(),
+                    sender: Role::Client,
+                    channel: Channel::Control,
+                };
+                let bytes = message.encode(origin).unwrap();
+                rig.inject_on(peer, StreamId::peer(0), &bytes);
+                StreamId::peer(0)
+            }
+        };
+        let refused = rig.raw_messages(peer, stream);
+        let is_refused = |message: &Message| matches!(message, Message::RequestError(error) if error.code == RequestCode::InvalidRange);
+        assert!(refused.iter().any(is_refused), "{refused:?}");
+        rig.assert_alive(peer);
+        rig.end();
+    }
+}
+
+#[test]
+fn a_range_of_nothing_is_answered_with_nothing() {
+    let (mut rig, running) = Rig::with_groups((Draft::D18, Draft::D18), &[(3, 4)]);
+    let peer = running.subscriber;
+    let id = rig.fetch(peer, at(3, 2), at(3, 2), UP);
+    rig.assert_fetched(peer, id, at(3, 2), &["end"]);
+    rig.end();
+}
+
+#[test]
+fn ranges_up_to_the_largest_numbers_end_where_the_track_does() {
+    for drafts in DRAFT_PAIRS {
+        let (mut rig, running) = Rig::with_groups(drafts, &[(3, 1)]);
+        let peer = rig.connect(drafts.1);
+        let most = match drafts.1 {
+            Draft::D16 => (1 << 62) - 1,
+            Draft::D18 => u64::MAX,
+        };
+        for end in [at(most, most), at(most, 0), at(3, most)] {
+            for order in [UP, DOWN] {
+                let id = rig.fetch(peer, at(3, 0), end, order);
+                rig.assert_fetched(peer, id, at(3, 1), &["{3, 0} 3.0", "end"]);
+            }
+        }
+        let id = rig.fetch(peer, at(most, 1), at(most, most), UP);
+        rig.assert_refused(peer, id, RequestCode::InvalidRange);
+        assert!(rig.fetches_asked(running.publisher).is_empty());
+        rig.end();
+    }
+}
+
+#[test]
+fn a_track_that_nobody_publishes_does_not_exist() {
+    for draft in Draft::ALL {
+        let mut rig = Rig::new();
+        let peer = rig.connect(draft);
+        let id = rig.fetch(peer, at(0, 0), at(1, 0), UP);
+        rig.assert_refused(peer, id, RequestCode::DoesNotExist);
+        rig.end();
+    }
+}
+
+#[test]
+fn a_publisher_is_not_asked_for_what_it_asks_for_itself() {
+    let mut rig = Rig::new();
+    let publisher = rig.publisher(Draft::D18);
+    let id = rig.fetch(publisher, at(0, 0), at(1, 0), UP);
+    rig.assert_refused(publisher, id, RequestCode::DoesNotExist);
+    assert!(rig.fetches_asked(publisher).is_empty());
+    rig.end();
+}
+
+#[test]
+fn b298_without_a_live_track_the_publisher_says_where_the_range_ends() {
+    for drafts in DRAFT_PAIRS {
+        for order in [UP, DOWN] {
+            let mut rig = Rig::new();
+            let publisher = rig.publisher(drafts.0);
+            let peer = rig.connect(drafts.1);
+            let id = rig.fetch(peer, at(1, 0), at(9, 0), order);
+            assert_eq!(rig.answer(peer, id), None, "withheld");
+            let asked = rig.fetches_asked(publisher);
+            let [(up, start, end, asked_order)] = asked[..] else {
+                panic!("{asked:?}");
+            };
+            assert_eq!((start, end, asked_order), (at(1, 0), at(9, 0), order));
+            let properties = properties_of(drafts.0, &[(0x0E, 77)]);
+            rig.grant_with(publisher, up, at(2, 2), false, properties);
+            let ok = rig.fetch_ok(peer, id);
+            assert_eq!((ok.end, ok.end_of_track), (at(2, 2), false));
+            assert_eq!(ok.properties.default_publisher_priority(), 77);
+            let mut supply = rig.supply(publisher, up);
+            let (first, second) = if order == UP { (1, 2) } else { (2, 1) };
+            rig.supply_object(&mut supply, at(first, 1), b"first");
+            assert_eq!(rig.got(peer, id), [format!("{{{first}, 1}} first")]);
+            rig.supply_object(&mut supply, at(second, 1), b"second");
+            rig.end_supply(&supply);
+            let all = [
+                format!("{{{first}, 1}} first"),
+                format!("{{{second}, 1}} second"),
+                "end".to_owned(),
+            ];
+            assert_eq!(rig.got(peer, id), all);
+            // Now it is known, and what lay between is known not to exist.
+            let again = rig.fetch(peer, at(1, 0), at(2, 2), order);
+            assert_eq!(rig.got(peer, again), all);
+            assert_eq!(rig.fetch_ok(peer, again).properties, ok.properties);
+            assert_eq!(rig.fetches_asked(publisher).len(), 1);
+            rig.end();
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_track_is_told() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let publisher = rig.publisher(drafts.0);
+        let peer = rig.connect(drafts.1);
+        let id = rig.fetch(peer, at(0, 0), at(9, 0), UP);
+        let up = rig.last_fetch(publisher);
+        rig.grant_with(publisher, up, at(0, 2), true, Properties::default());
+        let ok = rig.fetch_ok(peer, id);
+        assert_eq!((ok.end, ok.end_of_track), (at(0, 2), true));
+        let mut supply = rig.supply(publisher, up);
+        rig.supply_object(&mut supply, at(0, 1), b"last");
+        rig.end_supply(&supply);
+        // From the cache as well; a range that ends before says nothing of the track's end.
+        let again = rig.fetch(peer, at(0, 0), at(5, 0), DOWN);
+        let ok = rig.fetch_ok(peer, again);
+        assert_eq!((ok.end, ok.end_of_track), (at(0, 2), true));
+        assert_eq!(rig.got(peer, again), ["{0, 1} last", "end"]);
+        let part = rig.fetch(peer, at(0, 0), at(0, 1), UP);
+        assert!(!rig.fetch_ok(peer, part).end_of_track);
+        let beyond = rig.fetch(peer, at(0, 2), at(5, 0), UP);
+        rig.assert_refused(peer, beyond, RequestCode::InvalidRange);
+        assert_eq!(rig.fetches_asked(publisher).len(), 1);
+        rig.end();
+    }
+}
+
+#[test]
+fn the_end_of_a_live_track_is_told() {
+    let (mut rig, running) = Rig::with_groups((Draft::D18, Draft::D18), &[(3, 2)]);
+    let mut feed = rig.open(running.publisher, running.up, header(4, 0));
+    rig.marker(&mut feed, 0, ObjectStatus::EndOfTrack);
+    let id = rig.fetch(running.subscriber, at(3, 0), at(9, 0), UP);
+    let ok = rig.fetch_ok(running.subscriber, id);
+    assert_eq!((ok.end, ok.end_of_track), (at(3, 2), true));
+    rig.end();
+}
+
+#[test]
+fn a_publishers_refusal_is_passed_on() {
+    for drafts in DRAFT_PAIRS {
+        for code in [
+            RequestCode::NotSupported,
+            RequestCode::InvalidRange,
+            RequestCode::Unauthorized,
+        ] {
+            let mut rig = Rig::new();
+            let publisher = rig.publisher(drafts.0);
+            let peer = rig.connect(drafts.1);
+            let id = rig.fetch(peer, at(0, 0), at(1, 0), UP);
+            let up = rig.last_fetch(publisher);
+            rig.refuse(publisher, up, code);
+            rig.assert_refused(peer, id, code);
+            rig.end();
+        }
+    }
+}
+
+#[test]
+fn a_publisher_without_fetch_leaves_holes_that_are_told_as_unknown() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let running = rig.running(drafts);
+        rig.ended_group(running, 3, 1);
+        // Two subgroups, of which nobody says that there is nothing between them.
+        let mut feed = rig.open(running.publisher, running.up, header(4, 0));
+        rig.object(&mut feed, 2, b"two");
+        rig.object(&mut feed, 5, b"five");
+        let peer = rig.connect(drafts.1);
+        let id = rig.fetch(peer, at(3, 0), at(4, 6), UP);
+        assert_eq!(rig.got(peer, id), ["{3, 0} 3.0"]);
+        assert_eq!(
+            rig.ranges_asked(running.publisher),
+            ["{4, 0} {4, 2}", "{4, 3} {4, 5}"],
+            "the next hole is asked for as well"
+        );
+        for (up, ..) in rig.fetches_asked(running.publisher) {
+            rig.refuse(running.publisher, up, RequestCode::NotSupported);
+        }
+        let all = [
+            "{3, 0} 3.0",
+            // That the rest of group 3 does not exist would be unknown as well, unsaid (b260).
+            "none to {3, 4611686018427387903}",
+            "unknown to {4, 1}",
+            "{4, 2} two",
+            "unknown to {4, 4}",
+            "{4, 5} five",
+            "end",
+        ];
+        rig.assert_fetched(peer, id, at(4, 6), &all);
+        rig.assert_alive(running.publisher);
+        rig.end();
+    }
+}
+
+#[test]
+fn b260_gaps_that_are_known_are_left_out() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let running = rig.running(drafts);
+        rig.ended_group(running, 1, 1);
+        let mut feed = rig.open_stream(running.publisher, running.up, header(5, 0), true);
+        let gaps = [(PRIOR_GROUP_ID_GAP, 3), (PRIOR_OBJECT_ID_GAP, 2)];
+        let object = ObjectHeader {
+            properties: properties_of(drafts.0, &gaps),
+            ..object(2, 1)
+        };
+        rig.begin(&mut feed, &object);
+        rig.send(&feed, b"x");
+        let id = rig.fetch(running.subscriber, at(1, 0), at(5, 0), UP);
+        let all = ["{1, 0} 1.0", "{5, 2} x", "end"];
+        rig.assert_fetched(running.subscriber, id, at(5, 3), &all);
+        assert!(rig.fetches_asked(running.publisher).is_empty());
+        rig.end();
+    }
+}
+
+#[test]
+fn joining_fetches_meet_the_subscription() {
+    for drafts in DRAFT_PAIRS {
+        let (mut rig, running) = Rig::with_groups(drafts, &[(3, 2), (4, 2), (5, 2)]);
+        let peer = rig.connect(drafts.1);
+        let parameters = filtered(Filter::LargestObject);
+        let sub = rig.subscribe_to(peer, track("v"), parameters);
+        let relative = FetchRange::RelativeJoining {
+            joining_request_id: sub,
+            joining_start: 1,
+        };
+        let id = rig.fetch_with(peer, relative, Parameters::default());
+        let all = [
+            "{4, 0} 4.0",
+            "{4, 1} 4.1",
+            "{5, 0} 5.0",
+            "{5, 1} 5.1",
+            "end",
+        ];
+        rig.assert_fetched(peer, id, at(5, 2), &all);
+        let absolute = FetchRange::AbsoluteJoining {
+            joining_request_id: sub,
+            joining_start: 5,
+        };
+        let id = rig.fetch_with(peer, absolute, Parameters::default());
+        rig.assert_fetched(peer, id, at(5, 2), &["{5, 0} 5.0", "{5, 1} 5.1", "end"]);
+        rig.ended_group(running, 6, 1);
+        assert_eq!(rig.ids(peer, sub), [(6, 0)]);
+        rig.end();
+    }
+}
+
+#[test]
+fn an_object_that_is_arriving_is_waited_for() {
+    for drafts in DRAFT_PAIRS {
+        for breaks in [false, true] {
+            let (mut rig, running) = Rig::with_groups(drafts, &[(3, 1)]);
+            let mut feed = rig.open(running.publisher, running.up, header(4, 0));
+            rig.begin(&mut feed, &object(0, 4));
+            rig.send(&feed, b"ab");
+            let peer = rig.connect(drafts.1);
+            let id = rig.fetch(peer, at(3, 0), at(4, 0), DOWN);
+            assert_eq!(rig.got(peer, id), [""; 0]);
+            assert!(rig.fetches_asked(running.publisher).is_empty());
+            if breaks {
+                rig.reset(&feed, ResetCode::InternalError);
+                assert_eq!(rig.ranges_asked(running.publisher), ["{4, 0} {4, 1} down"]);
+                let up = rig.last_fetch(running.publisher);
+                rig.grant(running.publisher, up, at(4, 1));
+                let mut supply = rig.supply(running.publisher, up);
+                rig.supply_object(&mut supply, at(4, 0), b"abcd");
+                rig.end_supply(&supply);
+            } else {
+                rig.send(&feed, b"cd");
+            }
+            let all = ["{4, 0} abcd", "{3, 0} 3.0", "end"];
+            rig.assert_fetched(peer, id, at(4, 1), &all);
+            rig.end();
+        }
+    }
+}
+
+#[test]
+fn what_a_slower_source_brings_too_late_for_subscribers_can_be_fetched() {
+    let mut rig = Rig::new();
+    let first = rig.publisher(Draft::D18);
+    let second = rig.publisher(Draft::D18);
+    let peer = rig.connect(Draft::D18);
+    let down = rig.subscribe(peer, "v");
+    let ups = [first, second].map(|publisher| {
+        let up = rig.only_asked(publisher);
+        rig.accept(publisher, up);
+        (publisher, up)
+    });
+    let mut fast = rig.open(ups[0].0, ups[0].1, header(0, 0));
+    rig.object(&mut fast, 1, b"one");
+    let mut slow = rig.open(ups[1].0, ups[1].1, header(0, 0));
+    rig.object(&mut slow, 0, b"zero");
+    assert_eq!(rig.ids(peer, down), [(0, 1)]);
+    let id = rig.fetch(peer, at(0, 0), at(0, 2), UP);
+    let all = ["{0, 0} zero", "{0, 1} one", "end"];
+    rig.assert_fetched(peer, id, at(0, 2), &all);
+    rig.end();
+}
+
+#[test]
+fn b356_what_is_older_than_its_cache_duration_is_asked_for_again() {
+    let mut rig = Rig::new();
+    let publisher = rig.publisher(Draft::D18);
+    let peer = rig.connect(Draft::D18);
+    rig.subscribe(peer, "v");
+    let up = rig.only_asked(publisher);
+    let properties = properties_of(Draft::D18, &[(MAX_CACHE_DURATION, 1000)]);
+    rig.accept_with(publisher, up, None, properties);
+    rig.group(publisher, up, 0, 1);
+    rig.pass(Duration::from_millis(1000));
+    let young = rig.fetch(peer, at(0, 0), at(0, 1), UP);
+    assert_eq!(rig.got(peer, young), ["{0, 0} 000", "end"]);
+    rig.pass(Duration::from_millis(1));
+    rig.fetch(peer, at(0, 0), at(0, 1), UP);
+    assert_eq!(rig.ranges_asked(publisher), ["{0, 0} {0, 1}"]);
+    rig.end();
+}
+
+#[test]
+fn what_is_cached_outlives_its_publisher_and_the_rest_is_unknown() {
+    for drafts in DRAFT_PAIRS {
+        let (mut rig, running) = Rig::with_groups(drafts, &[(3, 2)]);
+        let peer = rig.connect(drafts.1);
+        rig.leave(running.publisher);
+        let id = rig.fetch(peer, at(3, 0), at(4, 0), UP);
+        let all = [
+            "{3, 0} 3.0",
+            "{3, 1} 3.1",
+            "none to {3, 4611686018427387903}",
+            "unknown to {4, 4611686018427387903}",
+            "end",
+        ];
+        rig.assert_fetched(peer, id, at(4, 0), &all);
+        let id = rig.fetch(peer, at(3, 0), at(4, 0), DOWN);
+        let all = [
+            "unknown to {4, 4611686018427387903}",
+            "{3, 0} 3.0",
+            "{3, 1} 3.1",
+            "end",
+        ];
+        rig.assert_fetched(peer, id, at(4, 0), &all);
+        let id = rig.fetch(peer, at(3, 0), at(3, 0), UP);
+        rig.assert_fetched(peer, id, at(3, 0), &["{3, 0} 3.0", "{3, 1} 3.1", "end"]);
+        let id = rig.fetch(peer, at(7, 0), at(8, 0), UP);
+        rig.assert_refused(peer, id, RequestCode::DoesNotExist);
+        rig.end();
+    }
+}
+
+#[test]
+fn a_publisher_that_has_nothing_beyond_what_is_cached_ends_the_range_there() {
+    let (mut rig, running) = Rig::with_groups((Draft::D18, Draft::D18), &[(3, 2)]);
+    // Nobody subscribes any more, so that the largest location may have moved on.
+    rig.cancel(running.subscriber, running.down);
+    let id = rig.fetch(running.subscriber, at(3, 1), at(9, 0), UP);
+    assert_eq!(rig.ranges_asked(running.publisher), ["{4, 0} {9, 0}"]);
+    let up = rig.last_fetch(running.publisher);
+    rig.refuse(running.publisher, up, RequestCode::InvalidRange);
+    rig.assert_fetched(running.subscriber, id, at(3, 2), &["{3, 1} 3.1", "end"]);
+    rig.end();
+}
+
+#[test]
+fn without_a_cache_everything_is_asked_for() {
+    for drafts in DRAFT_PAIRS {
+        let mut settings = Settings::default();
+        settings.cache.max_tracks = 0;
+        let mut rig = Rig::with(settings);
+        let running = rig.running(drafts);
+        rig.ended_group(running, 3, 2);
+        let peers = [running.subscriber, rig.connect(drafts.1)];
+        let ids = peers.map(|peer| rig.fetch(peer, at(3, 0), at(3, 0), UP));
+        assert_eq!(rig.ranges_asked(running.publisher), ["{3, 0} {3, 2}"]);
+        let up = rig.last_fetch(running.publisher);
+        rig.answer_fetch(running.publisher, up, at(3, 2), &[(3, 0), (3, 1)]);
+        for (peer, id) in peers.into_iter().zip(ids) {
+            let all = ["{3, 0} 3.0", "{3, 1} 3.1", "end"];
+            rig.assert_fetched(peer, id, at(3, 2), &all);
+        }
+        rig.fetch(peers[0], at(3, 0), at(3, 0), UP);
+        assert_eq!(rig.fetches_asked(running.publisher).len(), 2, "not kept");
+        rig.end();
+    }
+}
+
+/// A FETCH of the track `v` that waits for publishers only so long.
+pub(super) fn patient(millis: u64) -> Parameters {
+    Parameters {
+        fill_timeout: Some(crate::wire::id::Millis(millis)),
+        ..Parameters::default()
+    }
+}
+
+#[test]
+fn b262_a_fill_timeout_of_zero_never_waits() {
+    let (mut rig, running) = Rig::with_groups((Draft::D18, Draft::D18), &[(3, 1), (5, 1)]);
+    let peer = running.subscriber;
+    let id = rig.fetch_with(peer, range(at(3, 0), at(5, 1)), patient(0));
+    let all = [
+        "{3, 0} 3.0",
+        "none to {3, 4611686018427387903}",
+        "unknown to {4, 4611686018427387903}",
+        "{5, 0} 5.0",
+        "end",
+    ];
+    rig.assert_fetched(peer, id, at(5, 1), &all);
+    rig.cancel(peer, running.down);
+    let id = rig.fetch_with(peer, range(at(7, 0), at(7, 0)), patient(0));
+    let all = ["unknown to {7, 4611686018427387903}", "end"];
+    rig.assert_fetched(peer, id, at(7, 0), &all);
+    assert!(rig.fetches_asked(running.publisher).is_empty());
+    rig.end();
+}
+
+#[test]
+fn b261_a_fill_timeout_is_the_time_for_all_holes_together() {
+    let groups = [(3, 1), (5, 1), (7, 1)];
+    let (mut rig, running) = Rig::with_groups((Draft::D18, Draft::D18), &groups);
+    let peer = running.subscriber;
+    let id = rig.fetch_with(peer, range(at(3, 0), at(7, 1)), patient(1000));
+    rig.pass(Duration::from_millis(600));
+    let asked = rig.fetches_asked(running.publisher);
+    rig.answer_fetch(running.publisher, asked[0].0, at(4, 0), &[(4, 0)]);
+    assert_eq!(
+        rig.got(peer, id),
+        ["{3, 0} 3.0", "{4, 0} 4.0", "{5, 0} 5.0"]
+    );
+    rig.pass(Duration::from_millis(399));
+    assert_eq!(rig.got(peer, id).len(), 3);
+    rig.pass(Duration::from_millis(1));
+    assert_eq!(
+        rig.got(peer, id)[3..],
+        [
+            "none to {5, 4611686018427387903}",
+            "unknown to {6, 4611686018427387903}",
+            "{7, 0} 7.0",
+            "end"
+        ]
+    );
+    assert!(rig.withdrawn(running.publisher, asked[1].0));
+    rig.end();
+}
+
+#[test]
+fn a_publisher_that_does_not_answer_is_given_up() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let publisher = rig.publisher(drafts.0);
+        let peer = rig.connect(drafts.1);
+        let id = rig.fetch(peer, at(0, 0), at(1, 0), UP);
+        rig.pass(Limits::default().answer_timeout);
+        rig.assert_refused(peer, id, RequestCode::Timeout);
+        let up = rig.last_fetch(publisher);
+        assert!(rig.withdrawn(publisher, up));
+        rig.end();
+    }
+}
+
+#[test]
+fn a_publisher_that_stops_in_the_middle_is_waited_for_as_long_as_it_sends_something() {
+    let mut rig = Rig::new();
+    let publisher = rig.publisher(Draft::D18);
+    let peer = rig.connect(Draft::D18);
+    let id = rig.fetch(peer, at(0, 0), at(0, 0), UP);
+    let up = rig.last_fetch(publisher);
+    rig.grant(publisher, up, at(0, 3));
+    let mut supply = rig.supply(publisher, up);
+    rig.supply_entry(&mut supply, &entry(at(0, 0), 3, Properties::default()));
+    for byte in [b"a", b"b", b"c"] {
+        rig.pass(Limits::default().fill_timeout - Duration::from_secs(1));
+        rig.send_supply(&supply, byte);
+    }
+    assert_eq!(rig.got(peer, id), ["{0, 0} abc"]);
+    rig.pass(Limits::default().fill_timeout);
+    assert_eq!(
+        rig.got(peer, id),
+        ["{0, 0} abc", "unknown to {0, 2}", "end"]
+    );
+    assert!(rig.stopped(&supply));
+    rig.end();
+}
+
+#[test]
+fn a_fetch_can_be_updated_and_withdrawn() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let publisher = rig.publisher(drafts.0);
+        let peer = rig.connect(drafts.1);
+        let id = rig.fetch(peer, at(0, 0), at(1, 0), UP);
+        let up = rig.last_fetch(publisher);
+        rig.grant(publisher, up, at(1, 0));
+        let urgent = Parameters {
+            subscriber_priority: Some(1),
+            ..Parameters::default()
+        };
+        rig.update(peer, id, urgent);
+        let answered = |event: &Event| {
+            matches!(
+                event,
+                Event::UpdateResponse {
+                    response: Ok(_),
+                    ..
+                }
+            )
+        };
+        assert!(rig.far[&peer].events.iter().any(answered));
+        rig.cancel(peer, id);
+        assert!(rig.withdrawn(publisher, up));
+        rig.end();
+    }
+}
