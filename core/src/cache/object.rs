@@ -36,11 +36,6 @@ impl Object {
 
     /// How it differs from what was received of the same location before, in what must not differ.
     pub(super) fn conflict(&self, before: &Self) -> Option<Conflict> {
-        let immutable = |object: &Self| {
-            // As bytes: which draft's integers the list around them is written with does not matter.
-            let list = object.properties.immutable();
-            list.map(|list| list.bytes().clone())
-        };
         if self.subgroup.is_some() != before.subgroup.is_some() {
             Some(Conflict::ForwardingPreference)
         } else if self.subgroup != before.subgroup {
@@ -49,7 +44,7 @@ impl Object {
             Some(Conflict::Priority)
         } else if self.payload.len() != before.payload.len() {
             Some(Conflict::Length)
-        } else if immutable(self) != immutable(before) {
+        } else if !self.properties.agree_on_immutable(&before.properties) {
             Some(Conflict::ImmutableProperties)
         } else if self.payload != before.payload {
             Some(Conflict::Payload)

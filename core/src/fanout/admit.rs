@@ -224,7 +224,7 @@ impl Track {
         {
             let same = object.length == header.payload_length
                 && object.status == header.status
-                && object.properties.immutable() == header.properties.immutable();
+                && object.properties.agree_on_immutable(&header.properties);
             if same {
                 object.abandoned = false;
                 return Ok(Known::Received);

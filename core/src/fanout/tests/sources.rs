@@ -185,6 +185,28 @@ fn contradictions_between_sources_blame_the_older() {
 }
 
 #[test]
+fn sources_of_different_drafts_do_not_contradict_one_another_by_the_way_they_write() {
+    let block = Value::Bytes(Bytes::from_static(&[0x04, 0x07]));
+    let received = |draft: Draft, stage: &mut Stage, stream: IngestId| {
+        let integers = draft.profile().integers;
+        let properties = Properties::from_list(integers, [(0x0B, block.clone())]).unwrap();
+        let written =
+            stage
+                .fanout
+                .write_object(stage.now, stream, ObjectId(0), properties, b"same");
+        assert_eq!(written, Ok(()), "{draft:?}");
+    };
+    let mut stage = Stage::new();
+    let subscriber = stage.plain_subscriber();
+    let one = stage.open(0, 0);
+    received(Draft::D18, &mut stage, one);
+    let two = stage.open_from(OTHER, header(0, 0));
+    received(Draft::D16, &mut stage, two);
+    stage.settle();
+    assert_eq!(stage.ids(subscriber), [(0, 0)]);
+}
+
+#[test]
 fn a_source_that_contradicts_itself_makes_the_track_malformed() {
     let rule = |result: Result<(), Fault>| match result {
         Err(Fault::Malformed(rule)) => rule,

@@ -160,6 +160,13 @@ impl Properties {
             })
     }
 
+    /// Whether both have the same immutable properties, byte for byte, or none. Which draft's integers the lists around them
+    /// are written with does not matter: it depends on the way that they came.
+    pub fn agree_on_immutable(&self, other: &Self) -> bool {
+        let block = |list: &Self| list.immutable().map(|immutable| immutable.bytes);
+        block(self) == block(other)
+    }
+
     /// Whether the immutable properties are well-formed; if not, the track is malformed (§ Immutable Properties). Ones that
     /// were written with the integers of another draft are not judged. A relay upstream may have passed such on without
     /// saying so, since it must not change a byte of them: so ones that can be read only with the other kind of integer
