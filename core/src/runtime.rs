@@ -145,7 +145,7 @@ pub enum Congestion {
 /// | `max_bidi_streams` | streams | 128 | each request is one; the application allows more as they are used |
 /// | `receive_window` | bytes | 256 KiB | a plain subscriber sends requests only; a thousand of them cost 256 MiB at worst |
 /// | `publisher_window` | bytes | 8 MiB | 600 Mbit/s at 100 ms, for connections that bring media in |
-/// | `stream_window` | bytes | 2 MiB | one large object may use a quarter of `publisher_window` |
+/// | `stream_window` | bytes | 512 KiB | 40 Mbit/s at 100 ms; eight unread streams leave half of `publisher_window` for control |
 /// | `max_unacked` | bytes | 4 MiB | 300 Mbit/s at 100 ms to one peer |
 /// | `datagram_receive_buffer` | bytes | 256 KiB | 200 full datagrams between two turns of the loop |
 /// | `datagram_send_buffer` | bytes | 64 KiB | older ones are of no use by the time a longer queue drains |
@@ -211,7 +211,7 @@ impl Default for TransportSettings {
             max_bidi_streams: 128,
             receive_window: 256 << 10,
             publisher_window: 8 << 20,
-            stream_window: 2 << 20,
+            stream_window: 512 << 10,
             max_unacked: 4 << 20,
             datagram_receive_buffer: 256 << 10,
             datagram_send_buffer: 64 << 10,
@@ -221,6 +221,15 @@ impl Default for TransportSettings {
             socket_buffer: 4 << 20,
             gso: true,
         }
+    }
+}
+
+impl TransportSettings {
+    /// How many streams of a publisher may be left unread while half of its window is for the rest; at least 1.
+    pub fn pausable_streams(&self) -> usize {
+        let half = self.publisher_window.max(self.receive_window) / 2;
+        let streams = half.checked_div(self.stream_window).unwrap_or(u64::MAX);
+        usize::try_from(streams).unwrap_or(usize::MAX).max(1)
     }
 }
 
@@ -251,6 +260,19 @@ mod tests {
         let server = ServerSettings::new(4433, vec![Bytes::from_static(b"moqt-18")]);
         assert_eq!(server.listen.to_string(), "[::]:4433");
         assert!(matches!(server.certificate, Certificate::SelfSigned));
+    }
+
+    #[test]
+    fn as_many_streams_may_be_paused_as_leave_half_of_the_window() {
+        let transport = TransportSettings::default();
+        let paused = crate::session::Limits::default().max_paused_streams;
+        assert_eq!(transport.pausable_streams(), paused);
+        let narrow = TransportSettings {
+            publisher_window: 1,
+            receive_window: 1,
+            ..transport
+        };
+        assert_eq!(narrow.pausable_streams(), 1);
     }
 
     #[test]

@@ -250,6 +250,7 @@ impl Fanout {
             .append(&self.ledger, object.length - have, fresh);
         let grown = object.payload.length() - have;
         subgroup.total = subgroup.total.saturating_add(grown);
+        track.unseen = track.unseen.saturating_add(grown);
         if !appended {
             self.relieve(now);
             self.overloaded(now, id, key, Some(stream));
@@ -432,10 +433,11 @@ impl Fanout {
             self.overloaded(arrival.now, id, key, Some(arrival.stream));
             return Err(Fault::Stop(ResetCode::ExcessiveLoad));
         };
-        let object = header.id;
+        let (object, now) = (header.id, arrival.now);
         track.enter(arrival, header, properties, charge, &self.limits);
         self.tell_object(id, key, object);
         self.changed(id, key);
+        self.relieve_subgroup(now, id, key);
         Ok(())
     }
 

@@ -27,6 +27,8 @@ pub enum LagPolicy {
 /// | `max_datagrams_per_track` | datagrams | 256 | a burst between two turns of the owner |
 /// | `max_subscriptions` | subscriptions | 1 048 576 | a hundred for each of 10 000 connections |
 /// | `max_subscriber_lag` | bytes | 16 MiB | two seconds of 64 Mbit/s |
+/// | `max_backlog` | bytes | 8 MiB | a second of 64 Mbit/s; half of `max_subscriber_lag` |
+/// | `max_backlog_under_pressure` | bytes | 256 KiB | keeps a path of 20 Mbit/s at 100 ms busy |
 /// | `lag_policy` | – | `End` | the drafts promise every object to who stays subscribed |
 /// | `range_end_linger` | time | 500 ms | streams overtake one another by about a round trip |
 /// | `drain_timeout` | time | 10 s | the rest of a last group over a slow path |
@@ -60,7 +62,14 @@ pub struct Limits {
     /// Bytes that a subscriber may be behind, over all subgroups that it still has to be sent; each object counts
     /// [`OBJECT_OVERHEAD`](super::OBJECT_OVERHEAD) more. The default is two seconds of 64 Mbit/s.
     pub max_subscriber_lag: u64,
-    /// What happens beyond it.
+    /// Bytes that all subscribers of a track may be behind before its sources are to wait, see [`Fanout::must_wait`];
+    /// never more than half of `max_subscriber_lag`.
+    ///
+    /// [`Fanout::must_wait`]: super::Fanout::must_wait
+    pub max_backlog: u64,
+    /// The same while more than three quarters of the ledger are used.
+    pub max_backlog_under_pressure: u64,
+    /// What happens to a subscription beyond `max_subscriber_lag`.
     pub lag_policy: LagPolicy,
     /// How long a subscription waits for stragglers after an object beyond its last group appeared: streams may overtake
     /// one another by about a round trip.
@@ -88,6 +97,8 @@ impl Default for Limits {
             max_datagrams_per_track: 256,
             max_subscriptions: 1 << 20,
             max_subscriber_lag: 16 << 20,
+            max_backlog: 8 << 20,
+            max_backlog_under_pressure: 256 << 10,
             lag_policy: LagPolicy::End,
             range_end_linger: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(10),

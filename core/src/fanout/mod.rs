@@ -23,6 +23,7 @@ mod feed;
 mod ingest;
 mod lane;
 mod limits;
+mod pressure;
 mod pump;
 mod ranges;
 mod source;
@@ -45,6 +46,7 @@ use crate::wire::property::Properties;
 pub use downstream::{Downstream, OpenError};
 pub use feed::{Complete, Fact};
 pub use limits::{LagPolicy, Limits};
+pub use pressure::Backlog;
 pub use source::ConnectionSource;
 pub use subgroup::OBJECT_OVERHEAD;
 
@@ -138,6 +140,8 @@ pub struct Fanout {
     feed: feed::Feed,
     /// The subscription that is being ended for lack of memory.
     shedding: Option<(ConnectionId, RequestId)>,
+    /// When memory was short and it was looked who is furthest behind.
+    relieved_at: Option<Time>,
 }
 
 /// A connection with subscriptions.
@@ -187,6 +191,7 @@ impl Fanout {
             notices: VecDeque::new(),
             feed: feed::Feed::default(),
             shedding: None,
+            relieved_at: None,
         }
     }
 
@@ -328,6 +333,7 @@ impl Fanout {
                 continue;
             };
             track.dirty = false;
+            track.unseen = 0;
             track.shown = track.change;
             for (connection, request) in &track.subscribers {
                 let Some(peer) = self.connections.get_mut(connection) else {

@@ -131,6 +131,8 @@ pub(super) struct Track {
     pub(super) forwarding: usize,
     /// How often a subgroup was forgotten.
     pub(super) forgotten: u64,
+    /// Bytes of payload that came since its subscribers were marked: their lag does not know of them yet.
+    pub(super) unseen: u64,
     /// Whether its subscribers must be marked.
     pub(super) dirty: bool,
 }
@@ -163,6 +165,7 @@ impl Track {
             subscribers: BTreeSet::new(),
             forwarding: 0,
             forgotten: 0,
+            unseen: 0,
             dirty: false,
         }
     }

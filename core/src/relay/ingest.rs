@@ -55,15 +55,19 @@ impl Relay {
     }
 
     pub(super) fn payload(&mut self, now: Time, from: From, bytes: &Bytes) {
-        if let Some(&(ingest, origin)) = self.ingest.get(&from)
-            && let Err(fault) = self.publisher.fanout.payload(now, ingest, bytes)
-        {
+        let Some(&(ingest, origin)) = self.ingest.get(&from) else {
+            return;
+        };
+        if let Err(fault) = self.publisher.fanout.payload(now, ingest, bytes) {
             self.end_feed(now, from, fault);
             self.handle_fault(now, origin, fault);
+        } else if let Some(&(track, _)) = self.sources.get(&origin) {
+            self.hold_back(now, track, ingest, from);
         }
     }
 
     pub(super) fn end_subgroup(&mut self, now: Time, from: From, end: StreamEnd) {
+        self.forget_held(from);
         if let Some((ingest, origin)) = self.ingest.remove(&from) {
             self.feeds.remove(&ingest);
             if let Err(fault) = self.publisher.fanout.end_subgroup(now, ingest, end) {
@@ -97,6 +101,7 @@ impl Relay {
     /// The fan-out does not want a stream any more.
     pub(super) fn feed_unwanted(&mut self, now: Time, ingest: IngestId, code: ResetCode) {
         if let Some(from) = self.feeds.remove(&ingest) {
+            self.forget_held(from);
             self.ingest.remove(&from);
             self.stop(now, from, code);
         }
@@ -104,6 +109,7 @@ impl Relay {
 
     /// A stream brought something that was not taken: no more of it.
     fn end_feed(&mut self, now: Time, from: From, fault: Fault) {
+        self.forget_held(from);
         if let Some((ingest, _)) = self.ingest.remove(&from) {
             self.feeds.remove(&ingest);
         }

@@ -5,6 +5,7 @@ mod admission;
 mod fetch;
 mod ingest;
 mod namespaces;
+mod pressure;
 mod publish;
 mod rendezvous;
 mod routes;
@@ -71,6 +72,8 @@ pub struct Relay {
     deadlines: BTreeSet<(Time, Origin)>,
     rendezvous: rendezvous::Rendezvous,
     fetching: fetch::Fetching,
+    /// Tracks whose streams wait for their subscribers.
+    held: BTreeMap<TrackId, pressure::Held>,
     /// Memory promised to connections.
     reservations: Reservations,
     /// How many clients were turned away, and when that was told last.
@@ -96,7 +99,11 @@ enum Shutdown {
 
 impl Relay {
     /// A relay without peers.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(mut settings: Settings) -> Self {
+        // Paused streams hold up to their window each, and control needs the other half of the connection's.
+        let pausable = settings.transport.pausable_streams();
+        let sessions = &mut settings.session;
+        sessions.max_paused_streams = sessions.max_paused_streams.min(pausable);
         let ledger = Ledger::new(settings.limits.max_object_bytes);
         let reservations = Reservations::new(
             settings.limits.max_transport_bytes,
@@ -127,11 +134,22 @@ impl Relay {
             deadlines: BTreeSet::new(),
             rendezvous: rendezvous::Rendezvous::default(),
             fetching,
+            held: BTreeMap::new(),
             reservations,
             refused: 0,
             refusal_told: None,
             shutdown: Shutdown::Running,
         }
+    }
+
+    /// The account of objects in memory.
+    pub const fn ledger(&self) -> &Ledger {
+        self.publisher.fanout.ledger()
+    }
+
+    /// The account of memory promised to connections.
+    pub const fn reservations(&self) -> &Reservations {
+        &self.reservations
     }
 
     /// Handles everything that sessions have to tell.
@@ -371,6 +389,7 @@ impl Application for Relay {
         self.publisher.handle_timeout(now);
         self.drain(now);
         self.expire_unanswered(now);
+        self.expire_held(now);
         self.expire_rendezvous(now);
         self.expire_fetches(now);
         if let Shutdown::Draining(until) = self.shutdown
@@ -417,9 +436,14 @@ impl Application for Relay {
     }
 
     fn poll_dirty(&mut self) -> Option<ConnectionId> {
-        let dirty = self.publisher.poll_dirty();
-        self.drain(self.publisher.now);
-        dirty
+        loop {
+            let dirty = self.publisher.poll_dirty();
+            self.drain(self.publisher.now);
+            // Subscribers may have caught up, and memory may be free again.
+            if dirty.is_some() || self.held.is_empty() || !self.let_go() {
+                return dirty;
+            }
+        }
     }
 
     fn poll_output(&mut self, now: Time, connection: ConnectionId) -> Option<Output> {
@@ -439,12 +463,15 @@ impl Application for Relay {
             .map(|&(deadline, _)| (deadline, "a publisher's answer"));
         let hopeless = self.rendezvous.next();
         let hopeless = hopeless.map(|until| (until, "a publisher to come"));
+        let held = self
+            .held_until()
+            .map(|deadline| (deadline, "subscribers that take nothing"));
         let drained = match self.shutdown {
             Shutdown::Draining(until) => Some((until, "end of the drain")),
             Shutdown::Running | Shutdown::Closing => None,
         };
         let fetching = self.fetching.poll_timeout();
-        let others = [unanswered, hopeless, fetching, drained];
+        let others = [unanswered, hopeless, fetching, held, drained];
         others
             .into_iter()
             .chain([self.publisher.poll_timeout()])

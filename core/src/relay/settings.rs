@@ -75,6 +75,7 @@ impl Default for Settings {
 /// | `fill_timeout` | time | 30 s | longer than three publishers that do not answer |
 /// | `cache_high_water` | percent | 80 | a fifth of the memory stays for what is published now |
 /// | `answer_timeout` | time | 10 s | a publisher that has not answered by then has not understood |
+/// | `max_pause` | time | 10 s | longer than any path is interrupted that comes back |
 /// | `drain_timeout` | time | 2 s | goodbyes reach every peer that is still there |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -129,6 +130,9 @@ pub struct Limits {
     pub cache_high_water: u8,
     /// How long a publisher may take to answer a SUBSCRIBE or FETCH before it is withdrawn.
     pub answer_timeout: Duration,
+    /// How long publishers wait for subscribers none of whom takes anything, before their subscriptions end with
+    /// TOO_FAR_BEHIND.
+    pub max_pause: Duration,
     /// How long a shutdown waits for peers to leave by themselves.
     pub drain_timeout: Duration,
 }
@@ -156,6 +160,7 @@ impl Default for Limits {
             max_fetch_ahead: 4 << 20,
             fill_timeout: Duration::from_secs(30),
             cache_high_water: 80,
+            max_pause: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(2),
         }
     }

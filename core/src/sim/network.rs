@@ -54,10 +54,20 @@ pub struct Network {
 impl Network {
     /// A network of a relay alone. Its server speaks all drafts over QUIC itself and over WebTransport, at `/`.
     pub fn new(seed: u64, link: Link, relay: impl Node) -> Self {
+        // What a relay is run with: publishers may fill larger windows, subscribers are to be slowed down early.
+        Self::with_transport(seed, link, relay, TransportSettings::default())
+    }
+
+    /// The same with a transport of the relay's that is set differently.
+    pub fn with_transport(
+        seed: u64,
+        link: Link,
+        relay: impl Node,
+        transport: TransportSettings,
+    ) -> Self {
         let mut world = World::new(seed);
         world.set_default_link(link);
-        // What a relay is run with: publishers may fill larger windows, subscribers are to be slowed down early.
-        let relay = world.add("relay", relay, TransportSettings::default());
+        let relay = world.add("relay", relay, transport);
         let drafts = Draft::ALL.map(|draft| Bytes::from_static(draft.profile().alpn.as_bytes()));
         let mut alpns = drafts.to_vec();
         alpns.push(Bytes::from_static(b"h3"));

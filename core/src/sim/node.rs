@@ -69,6 +69,8 @@ pub struct Publisher {
     feeds: BTreeMap<(ConnectionId, RequestId), Feed>,
     next: Location,
     next_at: Option<Time>,
+    /// From its first session to its first object.
+    delay: Duration,
     /// How often somebody subscribed.
     subscriptions: usize,
     objects_sent: u64,
@@ -83,6 +85,7 @@ impl Publisher {
     /// One that starts with this group.
     pub const fn from(show: Show, first: GroupId) -> Self {
         Self {
+            delay: show.interval,
             show,
             feeds: BTreeMap::new(),
             next: Location {
@@ -93,6 +96,13 @@ impl Publisher {
             subscriptions: 0,
             objects_sent: 0,
         }
+    }
+
+    /// The same, but its first object comes so long after its first session.
+    #[must_use]
+    pub const fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
     }
 
     /// How many subscriptions it has.
@@ -279,7 +289,7 @@ impl Part for Publisher {
         match event {
             Event::Established { .. } => {
                 if self.next_at.is_none() {
-                    self.next_at = Some(now + self.show.interval);
+                    self.next_at = Some(now + self.delay);
                 }
                 let request = Request::PublishNamespace(PublishNamespace {
                     request_id: RequestId(0),

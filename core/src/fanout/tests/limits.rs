@@ -329,3 +329,164 @@ fn notices_are_bounded() {
     }
     assert_eq!(stage.notices().len(), 3);
 }
+
+#[test]
+fn a_source_waits_once_every_subscriber_is_max_backlog_behind_and_until_one_is_half_of_it() {
+    let mut stage = Stage::with_limits(Limits {
+        max_backlog: 100_000,
+        ..Limits::default()
+    });
+    let peers = [stage.plain_subscriber(), stage.plain_subscriber()];
+    for peer in peers {
+        stage.peer(peer).bite = 1_000;
+    }
+    stage.peer(peers[0]).stalled = true;
+    let stream = stage.open(0, 0);
+    for id in 0..12 {
+        stage.object(stream, id, &[1; 10_000]);
+        assert!(!stage.fanout.must_wait(stream), "one keeps up");
+        stage.settle();
+    }
+    stage.peer(peers[1]).stalled = true;
+    for id in 12..21 {
+        stage.object(stream, id, &[1; 10_000]);
+        assert!(!stage.fanout.must_wait(stream), "{id}");
+        stage.settle();
+    }
+    let track = stage.track;
+    assert!(stage.fanout.may_go_on(track) == (stage.fanout.backlog(track).least <= 50_000));
+    stage.object(stream, 21, &[1; 10_000]);
+    assert!(
+        stage.fanout.must_wait(stream),
+        "what came is counted at once"
+    );
+    stage.settle();
+    assert!(stage.fanout.must_wait(stream));
+    assert!(!stage.fanout.may_go_on(track));
+    assert!(stage.fanout.backlog(track).least > 100_000);
+    stage.peer(peers[1]).stalled = false;
+    stage.settle();
+    assert!(stage.fanout.may_go_on(track));
+    let backlog = stage.fanout.backlog(track);
+    assert_eq!(backlog.least, 0);
+    assert!(backlog.total > 200_000, "the other has it all before it");
+    // With the last subscriber goes the reason to wait.
+    stage.fanout.remove_connection(peers[1]);
+    assert!(!stage.fanout.may_go_on(track));
+    stage.fanout.end_stalled(stage.now, track);
+    stage.settle();
+    assert!(stage.fanout.may_go_on(track));
+    assert_eq!(stage.done(peers[0]), [DoneCode::TooFarBehind]);
+}
+
+#[test]
+fn max_backlog_under_pressure_counts_when_three_quarters_of_memory_are_used() {
+    let mut stage = Stage::with_limits(Limits {
+        max_backlog_under_pressure: 20_000,
+        ..Limits::default()
+    });
+    stage.fanout.ledger = Ledger::new(100_000);
+    let other = stage.fanout.ledger.charge(60_000).unwrap();
+    let subscriber = stage.plain_subscriber();
+    stage.peer(subscriber).stalled = true;
+    let stream = stage.open(0, 0);
+    stage.object(stream, 0, &[1; 12_000]);
+    assert!(!stage.fanout.is_pressed() && !stage.fanout.must_wait(stream));
+    stage.settle();
+    stage.object(stream, 1, &[1; 12_000]);
+    assert!(stage.fanout.is_pressed() && stage.fanout.must_wait(stream));
+    stage.settle();
+    assert!(!stage.fanout.may_go_on(stage.track));
+    drop(other);
+    assert!(stage.fanout.may_go_on(stage.track));
+    assert!(!stage.fanout.must_wait(stream));
+}
+
+#[test]
+fn under_pressure_only_whoever_is_behind_others_is_ended() {
+    let mut stage = Stage::with_limits(Limits {
+        max_backlog_under_pressure: 20_000,
+        ..Limits::default()
+    });
+    stage.fanout.ledger = Ledger::new(100_000);
+    let slow = stage.plain_subscriber();
+    let fast = stage.plain_subscriber();
+    stage.peer(slow).stalled = true;
+    stage.peer(fast).stalled = true;
+    let stream = stage.open(0, 0);
+    stage.object(stream, 0, &[1; 80_000]);
+    stage.settle();
+    assert!(stage.fanout.is_pressed());
+    stage.fanout.relieve_pressure(stage.now);
+    stage.settle();
+    assert!(stage.done(slow).is_empty() && stage.done(fast).is_empty());
+    stage.peer(fast).stalled = false;
+    stage.now = stage.now + Duration::from_millis(1);
+    stage.settle();
+    stage.fanout.relieve_pressure(stage.now);
+    stage.settle();
+    assert_eq!(stage.done(slow), [DoneCode::TooFarBehind]);
+    assert!(stage.done(fast).is_empty());
+    assert!(!stage.fanout.is_pressed());
+}
+
+#[test]
+fn a_subgroup_of_many_objects_is_not_given_up_for_one_who_does_not_take_them() {
+    let mut stage = Stage::with_limits(Limits {
+        max_objects_per_subgroup: 40,
+        ..Limits::default()
+    });
+    let slow = stage.plain_subscriber();
+    let fast = stage.plain_subscriber();
+    stage.peer(slow).stalled = true;
+    let stream = stage.open(0, 0);
+    for id in 0..200 {
+        stage.object(stream, id, b"x");
+        stage.settle();
+    }
+    assert_eq!(stage.done(slow), [DoneCode::TooFarBehind]);
+    assert_eq!(stage.ids(fast).len(), 200);
+    // Nor for all of them, if the source waits.
+    stage.peer(fast).stalled = true;
+    let most = (200..).find(|id| {
+        stage.object(stream, *id, b"x");
+        stage.settle();
+        stage.fanout.must_wait(stream)
+    });
+    assert!(most < Some(240), "{most:?}");
+    assert!(!stage.fanout.may_go_on(stage.track));
+    stage.peer(fast).stalled = false;
+    stage.settle();
+    assert!(stage.fanout.may_go_on(stage.track));
+    stage.fin(stream);
+    stage.settle();
+    assert!(stage.done(fast).is_empty());
+    assert!(stage.got(fast)[0].fin);
+}
+
+#[test]
+fn groups_are_not_given_up_if_the_source_waits() {
+    let mut stage = Stage::with_limits(Limits {
+        max_live_groups: 16,
+        ..Limits::default()
+    });
+    let subscriber = stage.plain_subscriber();
+    stage.peer(subscriber).stalled = true;
+    let most = (0..).find(|group| {
+        let stream = stage.open(*group, 0);
+        for id in 0..4 {
+            stage.object(stream, id, &[1; 200]);
+        }
+        stage.settle();
+        let waits = stage.fanout.must_wait(stream);
+        stage.fin(stream);
+        stage.settle();
+        waits
+    });
+    assert_eq!(most, Some(11));
+    assert!(!stage.fanout.may_go_on(stage.track));
+    stage.peer(subscriber).stalled = false;
+    stage.settle();
+    assert!(stage.fanout.may_go_on(stage.track));
+    assert_eq!(stage.ids(subscriber).len(), 48);
+}

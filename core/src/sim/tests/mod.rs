@@ -2,6 +2,7 @@
 
 mod drafts;
 mod moqtest;
+mod pressure;
 mod relays;
 mod sessions;
 mod world;
