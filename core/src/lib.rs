@@ -178,6 +178,7 @@ pub mod fanout;
 pub mod fetches;
 pub mod h3;
 pub mod ledger;
+pub mod limits;
 pub mod peer;
 pub mod peers;
 pub mod publisher;

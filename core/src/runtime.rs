@@ -134,26 +134,7 @@ pub enum Congestion {
 
 /// How connections behave and what they may cost. Every limit is per connection unless its text says otherwise.
 ///
-/// Defaults, with the reason for each:
-///
-/// | field | unit | default | why |
-/// |---|---|---|---|
-/// | `idle_timeout` | time | 30 s | outlives a network change, yet frees what a vanished peer held |
-/// | `keep_alive` | time | 10 s | two of three may be lost before a quiet connection times out |
-/// | `congestion` | – | CUBIC | what most of the Internet expects of its neighbours |
-/// | `max_uni_streams` | streams | 100 | a subscriber opens a handful; stacks preallocate per stream |
-/// | `max_bidi_streams` | streams | 128 | each request is one; the application allows more as they are used |
-/// | `receive_window` | bytes | 256 KiB | a plain subscriber sends requests only; a thousand of them cost 256 MiB at worst |
-/// | `publisher_window` | bytes | 8 MiB | 600 Mbit/s at 100 ms, for connections that bring media in |
-/// | `stream_window` | bytes | 512 KiB | 40 Mbit/s at 100 ms; eight unread streams leave half of `publisher_window` for control |
-/// | `max_unacked` | bytes | 4 MiB | 300 Mbit/s at 100 ms to one peer |
-/// | `datagram_receive_buffer` | bytes | 256 KiB | 200 full datagrams between two turns of the loop |
-/// | `datagram_send_buffer` | bytes | 64 KiB | older ones are of no use by the time a longer queue drains |
-/// | `handshake_timeout` | time | 10 s | a client on a bad path needs a few round trips; an attacker gets no more |
-/// | `retry_above` | handshakes, all connections | 100 | below it no client pays the extra round trip of address validation |
-/// | `max_handshakes` | handshakes, all connections | 1000 | one takes some 50 kB and 0.7 ms of CPU; more are an attack |
-/// | `socket_buffer` | bytes, per socket | 4 MiB | 3000 packets: acknowledgements of 1000 peers arrive at once |
-/// | `gso` | – | on | sends ten to forty packets per system call: a fifth of the cost |
+/// Units, defaults and the reason for each: [`limits`](crate::limits).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportSettings {
     /// Give up on a peer from which nothing arrived for this long.

@@ -8,13 +8,7 @@ pub const OBJECT_OVERHEAD: u64 = 256;
 
 /// The bounds of a [`Cache`](super::Cache).
 ///
-/// | field | unit | default | why |
-/// |---|---|---|---|
-/// | `max_tracks` | tracks | 100 | as many as are watched at once, and some that were lately |
-/// | `max_groups_per_track` | groups | 3 | the one being published and two that a late viewer may start from |
-/// | `max_bytes` | bytes | 256 MiB | three minutes of 10 Mbit/s, and half of what the default memory ceiling leaves to payloads |
-/// | `max_age` | time | 1 h | longer than a viewer pauses |
-/// | `max_gaps_per_track` | intervals | 1024 | 64 kB; an object that is missing here and there |
+/// Units, defaults and the reason for each: [`limits`](crate::limits).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Tracks of which something is kept beyond what fills need; beyond it the one used least recently goes, though none

@@ -14,26 +14,7 @@ pub enum LagPolicy {
 
 /// The bounds of a [`Fanout`](super::Fanout).
 ///
-/// | field | unit | default | why |
-/// |---|---|---|---|
-/// | `max_tracks` | tracks | 65 536 | some 10 MB of tracks at rest |
-/// | `max_sources_per_track` | sources | 4 | redundancy needs two, takeovers as many again |
-/// | `max_live_groups` | groups, per track | 64 | a minute of groups of a second |
-/// | `remembered_groups` | groups, per track | 8 | a second source is behind by a few seconds |
-/// | `max_subgroups_per_group` | subgroups | 4096 | a subgroup for each object of a long group |
-/// | `max_streams_per_subgroup` | streams | 16 | each source and some takeovers |
-/// | `max_objects_per_subgroup` | objects | 16 384 | minutes of audio, or of video at 60 frames a second |
-/// | `max_ranges_per_group` | intervals | 256 | 4 kB; ids usually have no gaps |
-/// | `max_datagrams_per_track` | datagrams | 256 | a burst between two turns of the owner |
-/// | `max_subscriptions` | subscriptions | 1 048 576 | a hundred for each of 10 000 connections |
-/// | `max_subscriber_lag` | bytes | 16 MiB | two seconds of 64 Mbit/s |
-/// | `max_backlog` | bytes | 8 MiB | a second of 64 Mbit/s; half of `max_subscriber_lag` |
-/// | `max_backlog_under_pressure` | bytes | 256 KiB | keeps a path of 20 Mbit/s at 100 ms busy |
-/// | `lag_policy` | – | `End` | the drafts promise every object to who stays subscribed |
-/// | `range_end_linger` | time | 500 ms | streams overtake one another by about a round trip |
-/// | `drain_timeout` | time | 10 s | the rest of a last group over a slow path |
-/// | `max_notices` | notices | 65 536 | the owner reads them after each turn |
-/// | `max_facts` | facts | 65 536 | the same |
+/// Units, defaults and the reason for each: [`limits`](crate::limits).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Tracks open at once. A relay's own tables are bounded too; this keeps a local producer honest.
@@ -67,7 +48,7 @@ pub struct Limits {
     ///
     /// [`Fanout::must_wait`]: super::Fanout::must_wait
     pub max_backlog: u64,
-    /// The same while more than three quarters of the ledger are used.
+    /// The same while more than seven eighths of the ledger are used.
     pub max_backlog_under_pressure: u64,
     /// What happens to a subscription beyond `max_subscriber_lag`.
     pub lag_policy: LagPolicy,

@@ -8,9 +8,10 @@ use crate::time::Time;
 use crate::transport::ConnectionId;
 use crate::wire::id::RequestId;
 
-/// Of limits that are nearly reached: so many parts of [`FULL`] are taken.
+/// Of memory that is short, so many parts of eight are taken: a cache that shares it has given way by then.
+const PRESSED: usize = 7;
+/// Of other limits that are nearly reached, so many parts of four are taken.
 const NEARLY: usize = 3;
-const FULL: usize = 4;
 
 /// How far the subscribers of a track are behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl Fanout {
     /// Whether memory for objects is nearly used up.
     pub fn is_pressed(&self) -> bool {
         let most = self.ledger.limit();
-        self.ledger.used() > (most / FULL).saturating_mul(NEARLY)
+        self.ledger.used() > (most / 8).saturating_mul(PRESSED)
     }
 
     /// Ends the subscriptions that hold the first half of a subgroup with nearly as many objects as it may have, if
@@ -212,5 +213,5 @@ fn live_groups(track: &Track) -> usize {
 
 /// So much of a limit that something must be done before it is reached.
 const fn nearly(limit: usize) -> usize {
-    (limit / FULL).saturating_mul(NEARLY)
+    (limit / 4).saturating_mul(NEARLY)
 }

@@ -2,12 +2,7 @@
 
 /// The bounds of [`Fetches`](super::Fetches).
 ///
-/// | field | unit | default | why |
-/// |---|---|---|---|
-/// | `max_fetches` | FETCHes | 16 384 | one for each subscriber of a large relay that joins at once |
-/// | `max_fetches_per_connection` | FETCHes | 128 | half of the streams that a session opens, so that live ones find room |
-/// | `max_ahead_entries` | entries, per FETCH | 64 | a group of video; refilled when half of it left |
-/// | `max_ahead_bytes` | bytes, per FETCH | 256 KiB | 20 ms at 100 Mbit/s, until the owner's next turn |
+/// Units, defaults and the reason for each: [`limits`](crate::limits).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// FETCHes served at once; a further one is refused with EXCESSIVE_LOAD, to be tried again.

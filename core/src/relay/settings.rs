@@ -53,30 +53,7 @@ impl Default for Settings {
 
 /// The bounds of a relay's tables, over all peers.
 ///
-/// | field | unit | default | why |
-/// |---|---|---|---|
-/// | `max_object_bytes` | bytes | 512 MiB | objects on their way and cached: half of the gigabyte that a relay may use |
-/// | `max_transport_bytes` | bytes | 512 MiB | the other half: what connections may cost at worst in the transport |
-/// | `max_connections` | connections | 10 000 | half a gigabyte at 50 kB each |
-/// | `max_announcements` | namespaces | 65 536 | some 10 MB of names of usual length |
-/// | `max_watches` | prefixes | 65 536 | the same |
-/// | `max_track_watches` | prefixes | 65 536 | the same |
-/// | `max_offers_per_watch` | tracks, per prefix | 4096 | the participants of a large meeting, some tracks each |
-/// | `max_tracks` | tracks | 65 536 | the same |
-/// | `max_publishers_per_track` | publishers | 4 | a main and a spare one, twice |
-/// | `max_waiting` | subscriptions, per track | 4096 | those that came before the publisher answered |
-/// | `max_rendezvous` | subscriptions | 16 384 | those that wait for a publisher to come at all: a quarter of the tracks |
-/// | `max_rendezvous_timeout` | time | 60 s | a publisher that comes later than that finds nobody who still looks |
-/// | `max_fetches` | FETCHes | 16 384 | one for each subscriber of a large relay that joins at once |
-/// | `max_fills` | FETCHes of ours | 1024 | a few for each of some hundred tracks |
-/// | `max_fills_per_track` | FETCHes of ours | 16 | several holes for each of several FETCHes |
-/// | `max_fills_ahead` | FETCHes of ours, per FETCH | 4 | the holes that one loss of a publisher leaves, and some |
-/// | `max_fetch_ahead` | bytes, per fill | 4 MiB | a quarter of a second at 128 Mbit/s |
-/// | `fill_timeout` | time | 30 s | longer than three publishers that do not answer |
-/// | `cache_high_water` | percent | 80 | a fifth of the memory stays for what is published now |
-/// | `answer_timeout` | time | 10 s | a publisher that has not answered by then has not understood |
-/// | `max_pause` | time | 10 s | longer than any path is interrupted that comes back |
-/// | `drain_timeout` | time | 2 s | goodbyes reach every peer that is still there |
+/// Units, defaults and the reason for each: [`limits`](crate::limits).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of objects in memory, those included that the transport still holds. At the limit the subgroup that found

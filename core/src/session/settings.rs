@@ -55,34 +55,7 @@ impl Settings {
 
 /// The bounds of one session's tables and queues.
 ///
-/// | field | unit | default | why |
-/// |---|---|---|---|
-/// | `max_requests` | requests | 1024 | a conference of some hundred tracks, each asked for in several ways |
-/// | `max_requests_sent` | requests | 16 384 | a relay asks one publisher for the tracks of many subscribers |
-/// | `max_updates` | updates, per request | 64 | several a round trip, from a peer that answers late |
-/// | `max_namespaces` | namespaces, per request | 4096 | the participants of a large meeting |
-/// | `max_silent_streams` | streams | 64 | what a loaded client opens before the first byte of each arrives |
-/// | `max_request_id_gaps` | ranges | 1024 | as many as there may be requests |
-/// | `request_id_gap_timeout` | time | 5 s | some retransmissions of a stream that was overtaken |
-/// | `max_tombstones` | requests | 1024 | as many as there may be requests |
-/// | `max_event_backlog` | events | 4096 | a turn of the owner; it drains them after each call |
-/// | `max_auth_token_cache_size` | bytes | 4096 | a few tokens of a kilobyte |
-/// | `max_early_streams` | streams | 32 | the groups and subgroups that overtake one answer |
-/// | `max_early_datagrams` | datagrams | 64 | a second of audio that overtakes an answer |
-/// | `early_data_timeout` | time | 2 s | an answer that is retransmitted arrives in less |
-/// | `max_paused_streams` | streams | 8 | their windows are to be no more than half of the connection's |
-/// | `max_ended_aliases` | aliases | 256 | what ends within a round trip |
-/// | `publish_done_timeout` | time | 2 s | streams are overtaken by less |
-/// | `max_checked_groups` | groups, per track | 8 | contradictions show in groups that are being sent |
-/// | `max_checked_subgroups` | subgroups, per group | 32 | layers of a codec are fewer |
-/// | `setup_timeout` | time | 5 s | a handshake over a bad path takes less |
-/// | `drain_timeout` | time | 10 s | a peer that does not end its direction by then forgot it |
-/// | `max_control_backlog` | bytes | 1 MiB | some thousand messages; whoever reads none of them does not read |
-/// | `max_unfinished_messages` | bytes | 1 MiB | 16 messages of the greatest length at once |
-/// | `max_datagram_backlog` | datagrams | 128 | older ones are too late to be of use |
-/// | `max_open_data_streams` | streams | 256 | several groups of some dozen tracks |
-/// | `max_incoming_data_streams` | streams | 1024 | a publisher of many tracks with a stream for each group or object |
-/// | `read_size` | bytes | 64 KiB | one piece of memory of the greatest size |
+/// Units, defaults and the reason for each: [`limits`](crate::limits).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// How many requests of the peer may be open at once. Draft 16: the credit given by MAX_REQUEST_ID.

@@ -380,13 +380,13 @@ fn a_source_waits_once_every_subscriber_is_max_backlog_behind_and_until_one_is_h
 }
 
 #[test]
-fn max_backlog_under_pressure_counts_when_three_quarters_of_memory_are_used() {
+fn max_backlog_under_pressure_counts_when_seven_eighths_of_memory_are_used() {
     let mut stage = Stage::with_limits(Limits {
         max_backlog_under_pressure: 20_000,
         ..Limits::default()
     });
     stage.fanout.ledger = Ledger::new(100_000);
-    let other = stage.fanout.ledger.charge(60_000).unwrap();
+    let other = stage.fanout.ledger.charge(65_000).unwrap();
     let subscriber = stage.plain_subscriber();
     stage.peer(subscriber).stalled = true;
     let stream = stage.open(0, 0);
@@ -414,7 +414,7 @@ fn under_pressure_only_whoever_is_behind_others_is_ended() {
     stage.peer(slow).stalled = true;
     stage.peer(fast).stalled = true;
     let stream = stage.open(0, 0);
-    stage.object(stream, 0, &[1; 80_000]);
+    stage.object(stream, 0, &[1; 90_000]);
     stage.settle();
     assert!(stage.fanout.is_pressed());
     stage.fanout.relieve_pressure(stage.now);

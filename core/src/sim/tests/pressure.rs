@@ -1,5 +1,6 @@
 //! Subscribers that do not read, and publishers that are faster than any subscriber. With `--nocapture` the tests tell
 //! their figures.
+#![expect(clippy::print_stdout, reason = "figures are for people")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +12,6 @@ use crate::runtime::TransportSettings;
 use crate::session::StreamEnd;
 use crate::sim::node::{Publisher, Show, Subscriber};
 use crate::sim::{Access, Link, Network, NodeId};
-use crate::time::Time;
 use crate::wire::name::{FullTrackName, TrackName, TrackNamespace};
 
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -93,7 +93,7 @@ fn before_a_hundred(settings: Settings, draft: Draft, is_one_stalled: bool) -> F
     };
     while !done(&network) {
         assert!(network.world.now() < deadline && network.world.step());
-        let now: Time = network.world.now();
+        let now = network.world.now();
         peak = peak.max(used(&network));
         sent.entry(network.publisher(publisher).objects_sent())
             .or_insert(now);
@@ -157,7 +157,7 @@ fn when_memory_is_short_the_one_that_does_not_read_goes_and_nobody_else_notices(
     let with = before_a_hundred(settings, Draft::D18, true);
     assert_eq!(with.latency, without.latency);
     assert!(with.peak > 60_000, "{}", with.peak);
-    assert!(with.peak <= 80_000, "{}", with.peak);
+    assert!(with.peak <= 95_000, "{}", with.peak);
 }
 
 /// A long show, faster than the only path to a subscriber.
