@@ -58,6 +58,7 @@ impl Relay {
             parameters,
             ..RequestOk::default()
         };
+        self.widen(origin.connection);
         self.respond(now, origin, Response::Ok(ok));
         if !self.attach(now, origin, &name, properties, largest) {
             self.forget_upstream(now, origin);

@@ -62,20 +62,24 @@ fn max_transport_bytes() {
 fn whoever_publishes_gets_a_wider_window_if_there_is_memory_for_it() {
     for draft in Draft::ALL {
         for (connections, wanted) in [(1000, Some(8 << 20)), (2, None)] {
-            let mut rig = Rig::with(room_for(connections));
-            let peers = [rig.connect(draft), rig.connect(draft)];
-            rig.announce(peers[0], &["a"]);
-            let windows = peers.map(|peer| {
-                rig.far[&peer]
-                    .outputs
-                    .iter()
-                    .find_map(|output| match output {
+            for announces in [false, true] {
+                let mut rig = Rig::with(room_for(connections));
+                let peers = [rig.connect(draft), rig.connect(draft)];
+                if announces {
+                    rig.announce(peers[0], &["a"]);
+                } else {
+                    rig.publish(peers[0], "v");
+                }
+                let windows = peers.map(|peer| {
+                    let mut outputs = rig.far[&peer].outputs.iter();
+                    outputs.find_map(|output| match output {
                         Output::ReceiveWindow(window) => Some(*window),
                         _ => None,
                     })
-            });
-            assert_eq!(windows, [wanted, None]);
-            rig.end();
+                });
+                assert_eq!(windows, [wanted, None]);
+                rig.end();
+            }
         }
     }
 }
