@@ -9,5 +9,7 @@ pub mod flags;
 pub mod logging;
 pub mod mlog;
 pub mod runtime;
+#[cfg(test)]
+mod tests;
 pub mod text_client;
 pub mod url;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::{ArgAction, Parser};
 use oxymoq::client::Server;
-use oxymoq::date_server::{DateServer, Mode, Offer};
+use oxymoq::date_server::{DateServer, Mode, Offer, Relay};
 use oxymoq::flags::{self, Common, ServerIdentity, ServerTrust};
 use oxymoq::mlog::Mlog;
 use oxymoq::url::ServerUrl;
@@ -80,25 +80,12 @@ struct Flags {
     /// Write events to this file: JSON, one object a line
     #[arg(long = "mlog_path", default_value = "", hide_default_value = true)]
     mlog_path: String,
-    #[command(flatten)]
-    unbuilt: Unbuilt,
-}
-
-/// Flags of moxygen's server that are understood but not built yet.
-#[derive(clap::Args, Debug)]
-struct Unbuilt {
+    /// Besides announcing the namespace, PUBLISH the track to the relay
+    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    publish: bool,
     /// Use QMUX over TCP (not built yet)
     #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     qmux: bool,
-    /// PUBLISH the track to the relay (not built yet)
-    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    publish: bool,
-}
-
-impl Unbuilt {
-    fn check(&self) -> Result<(), String> {
-        cli::refuse_unbuilt([("qmux", self.qmux), ("publish", self.publish)])
-    }
 }
 
 fn main() -> ExitCode {
@@ -108,7 +95,7 @@ fn main() -> ExitCode {
 
 fn run(flags: &Flags) -> Result<Exit, String> {
     logging::start(&flags.common.logging, flags.common.v)?;
-    flags.unbuilt.check()?;
+    cli::refuse_unbuilt([("qmux", flags.qmux)])?;
     if !flags.quic {
         return Err("--noquic leaves nothing to serve; leave it out".to_owned());
     }
@@ -117,6 +104,9 @@ fn run(flags: &Flags) -> Result<Exit, String> {
         mode: flags.mode,
         delivery_timeout: Duration::from_millis(flags.delivery_timeout),
     };
+    if flags.publish && flags.relay_url.is_empty() {
+        return Err("--publish needs --relay_url, the relay to publish to".to_owned());
+    }
     if flags.relay_url.is_empty() {
         serve(flags, offer)
     } else {
@@ -160,10 +150,14 @@ fn publish(flags: &Flags, offer: Offer) -> Result<Exit, String> {
         .map(|field| Bytes::from(field.to_owned()));
     let namespace = TrackNamespace::new(fields)
         .map_err(|error| format!("--ns '{}' is no namespace: {error}", flags.ns))?;
-    let relay = Server::new(url, flags.quic_transport);
-    let patience = Duration::from_secs(flags.relay_transaction_timeout);
-    let server = DateServer::publishing(offer, drafts, relay, namespace, patience)?
-        .logged_to(Mlog::create(&flags.mlog_path)?);
+    let relay = Relay::new(
+        Server::new(url, flags.quic_transport),
+        namespace,
+        Duration::from_secs(flags.relay_transaction_timeout),
+        flags.publish,
+    );
+    let server =
+        DateServer::publishing(offer, &drafts, relay)?.logged_to(Mlog::create(&flags.mlog_path)?);
     runtime::run(flags.common.runtime, settings, server)
 }
 

@@ -8,12 +8,12 @@ use clap::{ArgAction, Parser};
 use oxymoq::client::Server;
 use oxymoq::flags::{Common, ServerTrust};
 use oxymoq::mlog::Mlog;
-use oxymoq::text_client::{TextClient, Wish};
+use oxymoq::text_client::{Job, TextClient, Wish};
 use oxymoq::url::ServerUrl;
 use oxymoq::{cli, logging, runtime};
 use oxymoq_core::runtime::{ClientSettings, Settings};
 use oxymoq_core::transport::Exit;
-use oxymoq_core::wire::id::{GroupId, Location, Millis, ObjectId};
+use oxymoq_core::wire::id::{GroupId, Location, Millis};
 use oxymoq_core::wire::name::{FullTrackName, TrackName, TrackNamespace};
 use oxymoq_core::wire::param::{Filter, GroupOrder, Parameters};
 
@@ -100,44 +100,24 @@ struct Flags {
     /// Write events to this file: JSON, one object a line
     #[arg(long = "mlog_path", default_value = "", hide_default_value = true)]
     mlog_path: String,
-    #[command(flatten)]
-    unbuilt: Unbuilt,
-}
-
-/// Flags of moxygen's client that are understood but not built yet.
-#[derive(clap::Args, Debug)]
-struct Unbuilt {
+    /// FETCH the range from --sg and --so to --eg (empty: up to now) instead of subscribing
+    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    fetch: bool,
+    /// Subscribe, and FETCH what was published from --join_start groups before the current one on
+    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    jrfetch: bool,
+    /// Subscribe, and FETCH what was published from group --join_start on
+    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    jafetch: bool,
+    /// Where the FETCH of --jrfetch or --jafetch starts
+    #[arg(long = "join_start", value_name = "GROUP", default_value_t = 0)]
+    join_start: u64,
+    /// Be offered the namespace's tracks, or the one of --track_name, instead of subscribing
+    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    publish: bool,
     /// Use QMUX over TCP (not built yet)
     #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     qmux: bool,
-    /// FETCH instead of SUBSCRIBE (not built yet)
-    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    fetch: bool,
-    /// Add a relative joining FETCH (not built yet)
-    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    jrfetch: bool,
-    /// Add an absolute joining FETCH (not built yet)
-    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    jafetch: bool,
-    /// Start of the joining FETCH (not built yet)
-    #[arg(long = "join_start", default_value_t = 0)]
-    join_start: u64,
-    /// Be offered the namespace's tracks instead of subscribing (not built yet)
-    #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    publish: bool,
-}
-
-impl Unbuilt {
-    fn check(&self) -> Result<(), String> {
-        cli::refuse_unbuilt([
-            ("qmux", self.qmux),
-            ("fetch", self.fetch),
-            ("jrfetch", self.jrfetch),
-            ("jafetch", self.jafetch),
-            ("join_start", self.join_start != 0),
-            ("publish", self.publish),
-        ])
-    }
 }
 
 fn main() -> ExitCode {
@@ -147,7 +127,7 @@ fn main() -> ExitCode {
 
 fn run(flags: &Flags) -> Result<Exit, String> {
     logging::start(&flags.common.logging, flags.common.v)?;
-    flags.unbuilt.check()?;
+    cli::refuse_unbuilt([("qmux", flags.qmux)])?;
     let drafts = flags.common.drafts()?;
     let url = ServerUrl::parse(&flags.connect_url)?;
     let settings = Settings {
@@ -158,9 +138,11 @@ fn run(flags: &Flags) -> Result<Exit, String> {
         },
         ..Settings::default()
     };
+    let range = range(flags)?;
     let wish = Wish {
         track: track(flags)?,
-        parameters: parameters(flags)?,
+        parameters: parameters(flags, range.as_ref()),
+        job: job(flags, range.as_ref())?,
         unsubscribe_after: flags
             .unsubscribe
             .then(|| Duration::from_secs(flags.unsubscribe_time)),
@@ -198,37 +180,86 @@ fn track(flags: &Flags) -> Result<FullTrackName, String> {
         })
 }
 
-fn parameters(flags: &Flags) -> Result<Parameters, String> {
+/// Objects from --sg and --so to --eg.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    start: Location,
+    end_group: Option<GroupId>,
+}
+
+fn range(flags: &Flags) -> Result<Option<Range>, String> {
     let start = number("sg", &flags.sg)?;
     let object = number("so", &flags.so)?;
     let end = number("eg", &flags.eg)?;
-    let filter = match (start, object, end) {
-        (None, Some(_), _) => {
-            return Err("--so needs --sg, the group that the object is in".to_owned());
+    match (start, object, end) {
+        (None, Some(_), _) => Err("--so needs --sg, the group that the object is in".to_owned()),
+        (None, None, Some(_)) => Err("--eg needs --sg, the group to start with".to_owned()),
+        (None, None, None) => Ok(None),
+        (Some(group), _, Some(end)) if end < group => Err(format!(
+            "--eg {end} lies before --sg {group}; the last group comes after the first"
+        )),
+        (Some(group), object, end) => Ok(Some(Range {
+            start: Location::new(group, object.unwrap_or(0)),
+            end_group: end.map(GroupId),
+        })),
+    }
+}
+
+fn job(flags: &Flags, range: Option<&Range>) -> Result<Job, String> {
+    let ways = [
+        ("--fetch", flags.fetch),
+        ("--jrfetch", flags.jrfetch),
+        ("--jafetch", flags.jafetch),
+        ("--publish", flags.publish),
+    ];
+    let mut given = ways.iter().filter(|(_, is_given)| *is_given);
+    if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {
+        return Err(format!(
+            "{first} and {second} exclude one another; leave one out"
+        ));
+    }
+    let job = match (flags.fetch, flags.jrfetch, flags.jafetch, flags.publish) {
+        (true, ..) => {
+            let range = range.ok_or("--fetch needs --sg, the group to start with")?;
+            return Ok(Job::Fetch {
+                start: range.start,
+                end_group: range.end_group,
+            });
         }
-        (None, None, Some(_)) => return Err("--eg needs --sg, the group to start with".to_owned()),
-        (None, None, None) => Filter::LargestObject,
-        (Some(group), object, end) => {
-            let start = Location {
-                group: GroupId(group),
-                object: ObjectId(object.unwrap_or(0)),
-            };
-            match end {
-                None => Filter::AbsoluteStart(start),
-                Some(end) if end < group => {
-                    return Err(format!(
-                        "--eg {end} lies before --sg {group}; the last group comes after the first"
-                    ));
-                }
-                Some(end) => Filter::AbsoluteRange {
-                    start,
-                    end_group: GroupId(end),
-                },
-            }
-        }
+        (_, true, ..) => Job::JoinBack(flags.join_start),
+        (_, _, true, _) => Job::JoinAt(flags.join_start),
+        (_, _, _, true) => Job::Publish,
+        (false, false, false, false) => return Ok(Job::Subscribe),
+    };
+    if range.is_some() && job == Job::Publish {
+        return Err("--publish takes what comes; leave out --sg, or --publish".to_owned());
+    }
+    if range.is_some() {
+        return Err("a joining FETCH starts at --join_start; leave out --sg".to_owned());
+    }
+    if !flags.forward && job != Job::Publish {
+        return Err(
+            "a joining FETCH needs a subscription that is forwarding; leave out --noforward"
+                .to_owned(),
+        );
+    }
+    Ok(job)
+}
+
+fn parameters(flags: &Flags, range: Option<&Range>) -> Parameters {
+    let filter = match range {
+        None => Filter::LargestObject,
+        Some(&Range {
+            start,
+            end_group: None,
+        }) => Filter::AbsoluteStart(start),
+        Some(&Range {
+            start,
+            end_group: Some(end_group),
+        }) => Filter::AbsoluteRange { start, end_group },
     };
     let timeout = |milliseconds: u64| (milliseconds != 0).then_some(Millis(milliseconds));
-    Ok(Parameters {
+    Parameters {
         filter: Some(filter),
         forward: Some(flags.forward),
         subscriber_priority: Some(0),
@@ -236,7 +267,7 @@ fn parameters(flags: &Flags) -> Result<Parameters, String> {
         object_delivery_timeout: timeout(flags.delivery_timeout),
         rendezvous_timeout: timeout(flags.rendezvous_timeout),
         ..Parameters::default()
-    })
+    }
 }
 
 fn number(flag: &str, text: &str) -> Result<Option<u64>, String> {

@@ -195,14 +195,10 @@ fn what_is_not_built_yet_is_said() {
     fails("moqrelayserver", "--qmux", &["--qmux is not built yet"]);
     fails(
         "moqtextclient",
-        "--connect_url https://localhost/ --fetch",
-        &["--fetch is not built yet"],
+        "--connect_url https://localhost/ --qmux",
+        &["--qmux is not built yet"],
     );
-    fails(
-        "moqdateserver",
-        "--publish",
-        &["--publish is not built yet"],
-    );
+    fails("moqdateserver", "--qmux", &["--qmux is not built yet"]);
 }
 
 #[test]
@@ -218,5 +214,33 @@ fn ranges_that_make_no_sense_are_refused_before_anything_is_sent() {
         "moqtextclient",
         &line("--sg five"),
         &["'five' is no number"],
+    );
+}
+
+#[test]
+fn flags_that_do_not_go_together_are_named_before_anything_is_sent() {
+    let line = |rest: &str| format!("--connect_url https://localhost/ --track_name t {rest}");
+    let cases: [(&str, &[&str]); 7] = [
+        ("--fetch", &["--fetch needs --sg"]),
+        (
+            "--fetch --sg 1 --jrfetch",
+            &["--fetch", "--jrfetch", "exclude"],
+        ),
+        (
+            "--jafetch --publish",
+            &["--jafetch", "--publish", "exclude"],
+        ),
+        ("--jrfetch --sg 5", &["--join_start", "leave out --sg"]),
+        ("--jafetch --sg 5", &["--join_start", "leave out --sg"]),
+        ("--jafetch --noforward", &["leave out --noforward"]),
+        ("--publish --sg 5", &["leave out --sg"]),
+    ];
+    for (flags, parts) in cases {
+        fails("moqtextclient", &line(flags), parts);
+    }
+    fails(
+        "moqdateserver",
+        "--publish",
+        &["--publish needs --relay_url"],
     );
 }

@@ -1,44 +1,48 @@
 //! The date server: publishes the date as a track, to clients of its own or into a relay.
 
+mod clock;
+mod past;
+mod place;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::ValueEnum;
 use oxymoq_core::code::{DoneCode, RequestCode, SessionCode};
 use oxymoq_core::draft::{Draft, IntegerKind};
-use oxymoq_core::fanout::{self, Fanout, IngestId, SourceId, TrackId};
+use oxymoq_core::fanout::{self, Fanout, TrackId};
 use oxymoq_core::ledger::Ledger;
 use oxymoq_core::peer::Peer;
 use oxymoq_core::peers::Peers;
 use oxymoq_core::publisher::Publisher;
-use oxymoq_core::session::{
-    self, Event, Limits, Refusal, Request, Response, Role, StreamEnd, Underlay,
-};
+use oxymoq_core::session::{self, Event, Limits, Refusal, Request, Response, Role, Underlay};
 use oxymoq_core::time::{Time, WallTime};
 use oxymoq_core::transport::{
     Admission, Answer, Application, ConnectionId, Exit, Incoming, Input, Output, Target,
 };
-use oxymoq_core::wire::id::{Location, RequestId, SubgroupId};
-use oxymoq_core::wire::message::{GoAway, Interest, PublishNamespace, RequestOk};
-use oxymoq_core::wire::name::{FullTrackName, TrackNamespace};
-use oxymoq_core::wire::object::{DatagramObject, ObjectHeader, ObjectStatus, SubgroupHeader};
+use oxymoq_core::wire::id::{Location, RequestId};
+use oxymoq_core::wire::message::{
+    Fetch, FetchOk, FetchRange, GoAway, Interest, RequestOk, SubscribeTracks,
+};
+use oxymoq_core::wire::name::{FullTrackName, TrackName, TrackNamespace};
 use oxymoq_core::wire::param::Parameters;
 use oxymoq_core::wire::property::{OBJECT_DELIVERY_TIMEOUT, Properties, Value};
 
-use crate::client::{self, IMPLEMENTATION, Server};
-use crate::date::{self, END_OF_MINUTE, Second};
+use crate::client::{self, IMPLEMENTATION};
 use crate::mlog::Mlog;
+
+use clock::Clock;
+use past::{Cursor, Past, Range};
+use place::Place;
+
+pub use place::Relay;
 
 /// Names that the track goes by: today's and the one of old instructions.
 const NAMES: [&[u8]; 2] = [b"date", b"/date"];
-/// The only producer of the track.
-const CLOCK: SourceId = SourceId(0);
 /// The date is as urgent as can be.
 const PRIORITY: u8 = 0;
 /// How long subscribers may take to take the end of the track.
 const DRAIN: Duration = Duration::from_secs(1);
-/// A clock that jumps ahead by more than this has been set: what lies between is not made up for.
-const JUMP: Duration = Duration::from_secs(120);
 
 /// Bytes of objects in memory; a minute of dates takes a few kilobytes.
 const MAX_MEMORY_BYTES: usize = 16 << 20;
@@ -76,31 +80,12 @@ pub struct DateServer {
     place: Place,
     publisher: Publisher,
     track: TrackId,
-    /// The clock: what time it was when.
-    clock: Option<(Time, WallTime)>,
-    /// The second to publish next.
-    next: Option<Second>,
-    /// The subgroup of the minute, in mode `spg`.
-    minute: Option<IngestId>,
+    clock: Clock,
+    past: Past,
     /// Set when the program is to end: until when subscribers may take the rest.
     ending: Option<Time>,
     exit: Option<Exit>,
     mlog: Mlog,
-}
-
-/// Where the date can be had.
-#[derive(Debug)]
-enum Place {
-    /// Here.
-    Server { drafts: Vec<Draft>, path: Bytes },
-    /// At a relay.
-    Relay {
-        relay: Server,
-        namespace: TrackNamespace,
-        patience: Duration,
-        /// When the relay should have agreed.
-        give_up: Option<Time>,
-    },
 }
 
 impl DateServer {
@@ -112,26 +97,14 @@ impl DateServer {
         Self::new(&offer, Peers::default(), Place::Server { drafts, path })
     }
 
-    /// A publisher into `relay`, announcing `namespace`. The relay has `patience` to agree.
+    /// A publisher into `relay`, in one of `drafts`.
     ///
     /// # Errors
     /// If the namespace is none.
-    pub fn publishing(
-        offer: Offer,
-        drafts: Vec<Draft>,
-        relay: Server,
-        namespace: TrackNamespace,
-        patience: Duration,
-    ) -> Result<Self, String> {
+    pub fn publishing(offer: Offer, drafts: &[Draft], relay: Relay) -> Result<Self, String> {
         let mut peers = Peers::default();
-        peers.connect(relay.peer(&drafts), relay.target(&drafts));
-        let place = Place::Relay {
-            relay,
-            namespace,
-            patience,
-            give_up: None,
-        };
-        Self::new(&offer, peers, place)
+        peers.connect(relay.server().peer(drafts), relay.server().target(drafts));
+        Self::new(&offer, peers, Place::Relay(Box::new(relay)))
     }
 
     fn new(offer: &Offer, peers: Peers, place: Place) -> Result<Self, String> {
@@ -154,9 +127,8 @@ impl DateServer {
             place,
             publisher: Publisher::new(peers, fanout),
             track,
-            clock: None,
-            next: None,
-            minute: None,
+            clock: Clock::new(offer.mode, track),
+            past: Past::default(),
             ending: None,
             exit: None,
             mlog: Mlog::default(),
@@ -171,142 +143,10 @@ impl DateServer {
         self
     }
 
-    /// Publishes what the clock has reached.
-    fn tick(&mut self, now: Time) {
-        let Some((then, wall)) = self.clock else {
-            return;
-        };
-        let passed = u64::try_from(now.since(then).as_micros()).unwrap_or(0);
-        let wall = WallTime(wall.0.saturating_add(passed));
-        let current = Second::at(wall);
-        let next = *self.next.get_or_insert_with(|| current.next());
-        let behind = Duration::from_micros(wall.0.saturating_sub(next.begins().0));
-        let mut second = next;
-        if behind > JUMP {
-            log::warn!("the clock was set ahead by {behind:?}: starting again from there");
-            self.end_minute(now);
-            second = current;
-        }
-        while second <= current {
-            self.publish(now, second);
-            second = second.next();
-        }
-        self.next = Some(second);
-    }
-
-    fn publish(&mut self, now: Time, second: Second) {
-        let location = second.location();
-        if second.begins_minute() {
-            self.end_minute(now);
-            let head = Location::new(location.group.0, 0);
-            self.publish_object(now, head, ObjectStatus::Normal);
-        }
-        self.publish_object(now, location, ObjectStatus::Normal);
-        if second.ends_minute() {
-            let end = Location {
-                object: END_OF_MINUTE,
-                ..location
-            };
-            self.publish_object(now, end, ObjectStatus::EndOfGroup);
-            self.end_minute(now);
-        }
-    }
-
-    fn publish_object(&mut self, now: Time, location: Location, status: ObjectStatus) {
-        let result = match self.mode {
-            Mode::Spg => self.write_to_minute(now, location, status),
-            Mode::Spo => self.write_alone(now, location, status),
-            Mode::Datagram => self.publisher.fanout.datagram(
-                now,
-                self.track,
-                CLOCK,
-                DatagramObject {
-                    location,
-                    priority: Some(PRIORITY),
-                    properties: Properties::default(),
-                    status,
-                    end_of_group: false,
-                    payload: payload(location, status),
-                },
-            ),
-        };
-        if let Err(fault) = result {
-            log::error!("object {location} could not be published: {fault:?}");
-        }
-    }
-
-    /// Mode `spg`: the next object of the minute's subgroup.
-    fn write_to_minute(
-        &mut self,
-        now: Time,
-        location: Location,
-        status: ObjectStatus,
-    ) -> Result<(), fanout::Fault> {
-        let stream = match self.minute {
-            Some(stream) => stream,
-            None => {
-                let header = header(location, SubgroupId(0), location.object.0 == 0);
-                let stream = self
-                    .publisher
-                    .fanout
-                    .open_subgroup(now, self.track, CLOCK, header)?;
-                *self.minute.insert(stream)
-            }
-        };
-        self.write(now, stream, location, status)
-    }
-
-    /// Mode `spo`: an object on a subgroup of its own.
-    fn write_alone(
-        &mut self,
-        now: Time,
-        location: Location,
-        status: ObjectStatus,
-    ) -> Result<(), fanout::Fault> {
-        let header = header(location, SubgroupId(location.object.0), true);
-        let stream = self
-            .publisher
-            .fanout
-            .open_subgroup(now, self.track, CLOCK, header)?;
-        self.write(now, stream, location, status)?;
-        self.publisher
-            .fanout
-            .end_subgroup(now, stream, StreamEnd::Fin)
-    }
-
-    fn write(
-        &mut self,
-        now: Time,
-        stream: IngestId,
-        location: Location,
-        status: ObjectStatus,
-    ) -> Result<(), fanout::Fault> {
-        let payload = payload(location, status);
-        let header = ObjectHeader {
-            id: location.object,
-            properties: match location.object.0 {
-                0 => head_properties(),
-                _ => Properties::default(),
-            },
-            status,
-            payload_length: u64::try_from(payload.len()).unwrap_or(0),
-        };
-        self.publisher.fanout.begin_object(now, stream, header)?;
-        if payload.is_empty() {
-            return Ok(());
-        }
-        self.publisher.fanout.payload(now, stream, &payload)
-    }
-
-    fn end_minute(&mut self, now: Time) {
-        if let Some(stream) = self.minute.take()
-            && let Err(fault) = self
-                .publisher
-                .fanout
-                .end_subgroup(now, stream, StreamEnd::Fin)
-        {
-            log::error!("the minute could not be ended: {fault:?}");
-        }
+    /// Bytes of objects in memory.
+    #[cfg(test)]
+    pub(crate) fn bytes_held(&self) -> usize {
+        self.publisher.fanout.ledger().used()
     }
 
     /// Handles everything that sessions have to tell.
@@ -318,6 +158,7 @@ impl DateServer {
         }
         // The track is published whether or not anybody subscribes, and never stopped.
         while self.publisher.poll_notice().is_some() {}
+        self.past.serve(now, self.mode, &mut self.publisher);
     }
 
     fn handle_event(&mut self, now: Time, connection: ConnectionId, event: Event) {
@@ -325,10 +166,17 @@ impl DateServer {
             Event::Established { draft, setup } => {
                 let name = client::implementation(&setup);
                 log::info!("{connection} speaks {} ({name})", draft.profile().alpn);
-                self.announce(now, connection);
+                self.introduce(now, connection);
             }
             Event::Request { id, request } => self.handle_request(now, connection, id, request),
-            Event::Response { response, .. } => self.announced(response),
+            Event::Response { id, response } => {
+                if let Place::Relay(relay) = &mut self.place
+                    && let Err(sentence) = relay.answered(id, &response)
+                {
+                    self.exit.get_or_insert(Exit::Failure(sentence));
+                    self.ending = Some(Time::ZERO);
+                }
+            }
             Event::Update {
                 id,
                 update,
@@ -336,13 +184,19 @@ impl DateServer {
             } => self
                 .publisher
                 .update(now, connection, id, update, &parameters),
-            Event::Cancelled { id, .. } => self.cancelled(now, id),
+            Event::Cancelled { id, .. } => {
+                if let Place::Relay(relay) = &self.place
+                    && let Some(sentence) = relay.withdrew(id)
+                {
+                    self.fail(now, sentence);
+                }
+            }
             Event::GoAway { id, goaway } => self.handle_goaway(now, connection, id, &goaway),
             Event::Closed(closed) => {
                 let why = self.publisher.peers.why_closed(connection, &closed);
                 log::info!("{connection}: {why}");
-                if let Place::Relay { relay, .. } = &self.place {
-                    let sentence = format!("{}: {why}", relay.url());
+                if let Place::Relay(relay) = &self.place {
+                    let sentence = format!("{}: {why}", relay.server().url());
                     self.exit.get_or_insert(Exit::Failure(sentence));
                 }
             }
@@ -367,56 +221,16 @@ impl DateServer {
         }
     }
 
-    /// Announces the namespace to the relay that was connected to.
-    fn announce(&mut self, now: Time, connection: ConnectionId) {
-        let Place::Relay {
-            namespace,
-            patience,
-            give_up,
-            ..
-        } = &mut self.place
-        else {
+    /// Tells the relay that was connected to what there is.
+    fn introduce(&mut self, now: Time, connection: ConnectionId) {
+        let Place::Relay(relay) = &mut self.place else {
             return;
         };
-        let request = Request::PublishNamespace(PublishNamespace {
-            request_id: RequestId(0),
-            namespace: namespace.clone(),
-            parameters: Parameters::default(),
+        let introduced = full_name(relay.namespace()).and_then(|name| {
+            relay.introduce(now, connection, &mut self.publisher, self.track, &name)
         });
-        *give_up = Some(now + *patience);
-        if let Some(session) = self.publisher.peers.session(connection)
-            && let Err(misuse) = session.request(now, request)
-        {
-            self.fail(now, &format!("cannot announce the namespace: {misuse}"));
-        }
-    }
-
-    /// The relay answered the announcement.
-    fn announced(&mut self, response: Response) {
-        let Place::Relay {
-            relay,
-            give_up,
-            namespace,
-            ..
-        } = &mut self.place
-        else {
-            return;
-        };
-        *give_up = None;
-        match response {
-            Response::Error(refusal) => {
-                let reason = refusal.reason.escape_ascii();
-                let url = relay.url();
-                let sentence = format!(
-                    "{url} refused the namespace {namespace}: {} ({reason})",
-                    refusal.code
-                );
-                self.exit.get_or_insert(Exit::Failure(sentence));
-                self.ending = Some(Time::ZERO);
-            }
-            Response::Ok(_) | Response::SubscribeOk(_) | Response::FetchOk(_) => {
-                log::info!("{} announces {namespace} from now on", relay.url());
-            }
+        if let Err(sentence) = introduced {
+            self.fail(now, sentence);
         }
     }
 
@@ -434,8 +248,20 @@ impl DateServer {
                     .serve(now, connection, id, self.track, &subscribe.parameters);
                 return;
             }
-            Request::SubscribeNamespace(request) if request.interest != Interest::Tracks => {
-                return self.tell_namespace(now, connection, id, &request.prefix);
+            Request::Fetch(fetch) => return self.fetch(now, connection, id, &fetch),
+            Request::SubscribeNamespace(request) => {
+                self.tell_namespace(now, connection, id, &request.prefix);
+                if request.interest != Interest::Namespaces {
+                    self.offer(now, connection, &request.prefix, &request.parameters);
+                }
+                return;
+            }
+            Request::SubscribeTracks(SubscribeTracks {
+                prefix, parameters, ..
+            }) => {
+                let ok = Response::Ok(RequestOk::default());
+                self.publisher.respond(now, connection, id, ok);
+                return self.offer(now, connection, &prefix, &parameters);
             }
             Request::TrackStatus(status) if self.is_date(&status.track) => {
                 Response::Ok(RequestOk {
@@ -443,18 +269,15 @@ impl DateServer {
                         largest_object: self.publisher.fanout.largest(self.track),
                         ..Parameters::default()
                     },
+                    properties: self.track_properties(),
                     ..RequestOk::default()
                 })
             }
             Request::Subscribe(_) => refuse(RequestCode::DoesNotExist, "unexpected subscribe"),
             Request::TrackStatus(_) => refuse(RequestCode::DoesNotExist, "no such track"),
-            Request::SubscribeNamespace(_)
-            | Request::SubscribeTracks(_)
-            | Request::Fetch(_)
-            | Request::Publish(_)
-            | Request::PublishNamespace(_) => refuse(
+            Request::Publish(_) | Request::PublishNamespace(_) => refuse(
                 RequestCode::NotSupported,
-                "the date server only serves SUBSCRIBE so far",
+                "the date server takes no tracks; a relay does",
             ),
         };
         self.publisher.respond(now, connection, id, response);
@@ -462,6 +285,42 @@ impl DateServer {
 
     fn is_date(&self, track: &FullTrackName) -> bool {
         self.namespaces.contains(&track.namespace) && NAMES.contains(&track.name.as_bytes())
+    }
+
+    fn track_properties(&self) -> Properties {
+        let properties = self.publisher.fanout.properties(self.track);
+        properties.cloned().unwrap_or_default()
+    }
+
+    /// Answers a FETCH; its objects follow as there is room for them.
+    fn fetch(&mut self, now: Time, connection: ConnectionId, id: RequestId, fetch: &Fetch) {
+        let FetchRange::Standalone { track, start, end } = &fetch.range else {
+            return; // the session has made a range of every other FETCH
+        };
+        let range = match self.is_date(track) {
+            true => Range::new(*start, *end, self.publisher.fanout.largest(self.track))
+                .map_err(|reason| Refusal::new(RequestCode::InvalidRange, reason)),
+            false => Err(Refusal::new(RequestCode::DoesNotExist, "no such track")),
+        };
+        let range = match range {
+            Ok(range) => range,
+            Err(refusal) => {
+                let response = Response::Error(refusal);
+                self.publisher.respond(now, connection, id, response);
+                return;
+            }
+        };
+        let ok = FetchOk {
+            request_id: None,
+            end_of_track: false,
+            end: range.end,
+            parameters: Parameters::default(),
+            properties: self.track_properties(),
+        };
+        let order = fetch.parameters.group_order.unwrap_or_default();
+        if self.publisher.open_fetch(now, connection, id, ok, order) {
+            self.past.begin(connection, id, Cursor::new(range, order));
+        }
     }
 
     /// Tells a peer that asked about namespaces under `prefix` of ours.
@@ -483,6 +342,30 @@ impl DateServer {
         }
     }
 
+    /// Offers the track to a peer that asked for those under `prefix`.
+    fn offer(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        prefix: &TrackNamespace,
+        parameters: &Parameters,
+    ) {
+        let [_, namespace] = &self.namespaces;
+        if namespace.strip_prefix(prefix).is_none() {
+            return;
+        }
+        let forward = parameters.forward.unwrap_or(true);
+        let offered = full_name(namespace).and_then(|name| {
+            let publisher = &mut self.publisher;
+            publisher
+                .offer(now, connection, self.track, &name, forward)
+                .map_err(|misuse| misuse.to_string())
+        });
+        if let Err(why) = offered {
+            log::debug!("{connection}: the track is not offered: {why}");
+        }
+    }
+
     /// A peer wants us to leave, or to take one request elsewhere.
     fn handle_goaway(
         &mut self,
@@ -491,43 +374,26 @@ impl DateServer {
         id: Option<RequestId>,
         goaway: &GoAway,
     ) {
-        let uri = goaway.uri.escape_ascii();
-        match &self.place {
-            Place::Relay { relay, .. } if id.is_none() && uri.clone().next().is_none() => {
-                let sentence =
-                    format!("{} is going away; start again when it is back", relay.url());
-                self.fail(now, &sentence);
-            }
-            Place::Relay { relay, .. } if id.is_none() => {
-                let sentence = format!("{} is going away; start again with {uri}", relay.url());
-                self.fail(now, &sentence);
-            }
-            Place::Relay { .. } | Place::Server { .. } => {
-                log::warn!("{connection} is going away and names '{uri}' instead");
-            }
-        }
-    }
-
-    /// A request is over: a subscription of a peer's, or our announcement.
-    fn cancelled(&mut self, now: Time, id: RequestId) {
-        if id.sender() == Role::Client
-            && let Place::Relay { relay, .. } = &self.place
+        if let Place::Relay(relay) = &self.place
+            && id.is_none()
         {
-            let sentence = format!("{} withdrew the namespace; start again", relay.url());
-            self.fail(now, &sentence);
+            let sentence = relay.leaves(goaway);
+            self.fail(now, sentence);
+        } else {
+            let uri = goaway.uri.escape_ascii();
+            log::warn!("{connection} is going away and names '{uri}' instead");
         }
     }
 
-    fn fail(&mut self, now: Time, sentence: &str) {
-        self.exit
-            .get_or_insert_with(|| Exit::Failure(sentence.to_owned()));
+    fn fail(&mut self, now: Time, sentence: String) {
+        self.exit.get_or_insert(Exit::Failure(sentence));
         self.end(now);
     }
 
     /// Ends the track; sessions are closed when subscribers had time to take the rest.
     fn end(&mut self, now: Time) {
         if self.ending.is_none() {
-            self.end_minute(now);
+            self.clock.end_minute(now, &mut self.publisher.fanout);
             self.publisher.fanout.close_track(
                 now,
                 self.track,
@@ -539,25 +405,19 @@ impl DateServer {
     }
 }
 
-const fn header(location: Location, subgroup: SubgroupId, first_object: bool) -> SubgroupHeader {
-    SubgroupHeader {
-        group: location.group,
-        subgroup,
-        priority: Some(PRIORITY),
-        end_of_group: false,
-        first_object,
-    }
-}
-
-fn payload(location: Location, status: ObjectStatus) -> Bytes {
-    match status {
-        ObjectStatus::Normal => date::payload(location).unwrap_or_default(),
-        ObjectStatus::EndOfGroup | ObjectStatus::EndOfTrack => Bytes::new(),
-    }
+/// The track in a namespace.
+fn full_name(namespace: &TrackNamespace) -> Result<FullTrackName, String> {
+    let [name, _] = NAMES;
+    TrackName::new(name)
+        .and_then(|name| FullTrackName::new(namespace.clone(), name))
+        .map_err(|error| format!("'{namespace}' has no room for the name of a track: {error}"))
 }
 
 /// What moxygen's date server adds to the head of each minute, so that clients can show that they read properties.
-fn head_properties() -> Properties {
+fn properties(location: Location) -> Properties {
+    if location.object.0 != 0 {
+        return Properties::default();
+    }
     let list = [
         (
             0xdead_beef,
@@ -570,10 +430,7 @@ fn head_properties() -> Properties {
 
 impl Application for DateServer {
     fn handle_wall_clock(&mut self, now: Time, wall: WallTime) {
-        self.clock = Some((now, wall));
-        if self.next.is_none() {
-            self.next = Some(Second::at(wall).next());
-        }
+        self.clock.set(now, wall, &mut self.publisher.fanout);
     }
 
     fn handle_incoming(&mut self, _now: Time, incoming: &Incoming) -> Admission {
@@ -610,21 +467,13 @@ impl Application for DateServer {
     fn handle_timeout(&mut self, now: Time) {
         self.publisher.handle_timeout(now);
         if self.ending.is_none() {
-            self.tick(now);
+            self.clock.tick(now, &mut self.publisher.fanout);
         }
-        if let Place::Relay {
-            relay,
-            give_up: Some(give_up),
-            patience,
-            ..
-        } = &self.place
-            && *give_up <= now
+        if let Place::Relay(relay) = &self.place
+            && relay.give_up().is_some_and(|give_up| give_up <= now)
         {
-            let sentence = format!(
-                "{} did not answer the announcement within {patience:?}; --relay_transaction_timeout allows more",
-                relay.url()
-            );
-            self.fail(now, &sentence);
+            let sentence = relay.silent();
+            self.fail(now, sentence);
         }
         if self.ending.is_some_and(|ending| ending <= now) {
             self.publisher
@@ -662,19 +511,13 @@ impl Application for DateServer {
     }
 
     fn poll_timeout(&self) -> Option<(Time, &'static str)> {
-        let tick = match (self.clock, self.next, self.ending) {
-            (Some((then, wall)), Some(next), None) => {
-                let ahead = Duration::from_micros(next.begins().0.saturating_sub(wall.0));
-                Some((then + ahead, "the next second"))
-            }
-            _ => None,
+        let tick = match self.ending {
+            None => self.clock.poll_timeout(),
+            Some(_) => None,
         };
-        let answer = match &self.place {
-            Place::Relay {
-                give_up: Some(give_up),
-                ..
-            } => Some((*give_up, "the relay's answer")),
-            Place::Relay { .. } | Place::Server { .. } => None,
+        let answer = match (&self.place, self.ending) {
+            (Place::Relay(relay), None) => relay.give_up().map(|at| (at, "the relay's answer")),
+            (Place::Relay(_) | Place::Server { .. }, _) => None,
         };
         let end = match self.publisher.peers.is_empty() {
             true => None,
