@@ -207,6 +207,13 @@ const LIMITS: &[Limit] = &[
     ),
     limit!(
         Time,
+        0,
+        "publisher_grace",
+        "How long subscribers of a track that lost its publisher stay for another",
+        limits.publisher_grace
+    ),
+    limit!(
+        Time,
         1,
         "shutdown_timeout",
         "How long peers have to leave at a shutdown",

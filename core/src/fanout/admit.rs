@@ -36,7 +36,7 @@ pub(super) enum Known {
 impl Track {
     /// Two sources, or one source twice, say different things.
     pub(super) fn judge(&self, one: SourceId, other: SourceId, rule: &'static str) -> Fault {
-        if one == other || self.sources.len() < 2 {
+        if one == other {
             return Fault::Malformed(rule);
         }
         Fault::Contradiction {
@@ -48,7 +48,8 @@ impl Track {
     /// As [`Track::judge`], if it is not remembered who said the other thing.
     pub(super) fn judge_alone(&self, source: SourceId, rule: &'static str) -> Fault {
         let other = self.sources.iter().find(|known| **known != source);
-        self.judge(other.copied().unwrap_or(source), source, rule)
+        let other = other.copied().or(self.gone);
+        self.judge(other.unwrap_or(source), source, rule)
     }
 
     /// Lets a stream bring a subgroup.

@@ -46,6 +46,14 @@ impl Current {
     }
 }
 
+impl Ingest {
+    /// The object of which it has not brought everything.
+    pub(super) fn cut(&self) -> Option<ObjectId> {
+        let current = self.current.as_ref()?;
+        (!current.is_complete()).then_some(current.id)
+    }
+}
+
 impl Fanout {
     /// Adds a source to a track: an upstream subscription, or a local producer. A source that was not added before it
     /// brings something is added then. False if the track has as many as it may have, or is gone.
@@ -61,26 +69,18 @@ impl Fanout {
             return false;
         }
         track.sources.push(source);
-        track.had_several |= track.sources.len() > 1;
+        track.had_several |= track.sources.len() > 1 || track.gone.is_some();
         true
     }
 
     /// Removes a source from a track. What it was bringing comes from another source, or subscribers see it reset with
     /// this code.
     pub fn remove_source(&mut self, now: Time, track: TrackId, source: SourceId, code: ResetCode) {
-        let streams: Vec<IngestId> = self
-            .ingests
-            .iter()
-            .filter(|(_, ingest)| ingest.track == track && ingest.source == source)
-            .map(|(id, _)| *id)
-            .collect();
-        for stream in streams {
+        for stream in self.streams_of(track, source) {
             // A reset cannot contradict anything.
             let _no_fault = self.end_subgroup(now, stream, StreamEnd::Reset(code));
         }
-        if let Some(track) = self.tracks.get_mut(&track) {
-            track.sources.retain(|known| *known != source);
-        }
+        self.forget_source(track, source);
     }
 
     /// A source begins to bring a subgroup, or goes on with one on a new stream.
@@ -316,7 +316,7 @@ impl Fanout {
             return Ok(());
         };
         subgroup.feeds.retain(|feed| *feed != stream);
-        let cut = ingest.current.as_ref().filter(|c| !c.is_complete());
+        let cut = ingest.cut();
         let code = match end {
             StreamEnd::Fin if cut.is_none() => None,
             StreamEnd::Fin => Some(ResetCode::InternalError),
@@ -331,19 +331,7 @@ impl Fanout {
             }
             Some(_) => {
                 if let Some(cut) = cut {
-                    let id = cut.id;
-                    let others = subgroup.feeds.clone();
-                    let ingests = &self.ingests;
-                    let follows = |feed| {
-                        ingests
-                            .get(feed)
-                            .is_some_and(|other: &Ingest| other.last.is_none_or(|last| last <= id))
-                    };
-                    if !others.iter().any(follows)
-                        && let Some(object) = subgroup.find_mut(id)
-                    {
-                        object.abandoned = true;
-                    }
+                    self.give_up_object(id, key, cut);
                 }
                 Ok(())
             }

@@ -29,6 +29,7 @@ mod ranges;
 mod source;
 mod subgroup;
 mod subscription;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -77,7 +78,8 @@ pub enum Fault {
     /// A source broke a rule of the object model (§ Malformed Tracks): cancel its subscription, and
     /// [`close`](Fanout::close_track) the track with MALFORMED_TRACK.
     Malformed(&'static str),
-    /// Two sources contradict one another: cancel the older one, since encoders restart.
+    /// Two sources contradict one another: cancel the older one, since encoders restart. If that one was
+    /// [removed](Fanout::remove_source) before, this is not the track any more that it published.
     Contradiction {
         /// The source that was there before.
         older: SourceId,

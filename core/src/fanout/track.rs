@@ -110,6 +110,8 @@ pub(super) struct Track {
     pub(super) closing: Option<Closing>,
     /// Oldest first.
     pub(super) sources: Vec<SourceId>,
+    /// The source that was removed last.
+    pub(super) gone: Option<SourceId>,
     /// Whether there ever were several sources.
     pub(super) had_several: bool,
     pub(super) groups: BTreeMap<GroupId, Group>,
@@ -153,6 +155,7 @@ impl Track {
             end: None,
             closing: None,
             sources: Vec::new(),
+            gone: None,
             had_several: false,
             groups: BTreeMap::new(),
             floor: None,
@@ -211,13 +214,9 @@ impl Track {
 
     /// How much older than another source one is: its place in the order of their appearance.
     pub(super) fn older(&self, one: SourceId, other: SourceId) -> SourceId {
+        // A source that is gone is older than all that are there.
         let age = |source| self.sources.iter().position(|known| *known == source);
-        // A source that is gone cannot be cancelled any more.
-        match (age(one), age(other)) {
-            (Some(a), Some(b)) if b < a => other,
-            (None, Some(_)) => other,
-            (_, _) => one,
-        }
+        if age(other) < age(one) { other } else { one }
     }
 
     /// Forgets a subgroup's objects, the subgroup and its group, as far as nobody needs them. To be called only while

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use log::{info, warn};
 
 use super::Relay;
+use super::epochs::Loss;
 use super::routes::Origin;
 use super::tracks::TrackEnd;
 use crate::code::{DoneCode, RequestCode, ResetCode};
@@ -11,11 +12,21 @@ use crate::fanout::{Fault, IngestId};
 use crate::session::{Refusal, StreamEnd};
 use crate::time::Time;
 use crate::transport::{ConnectionId, StreamId};
+use crate::wire::id::Location;
 use crate::wire::name::FullTrackName;
 use crate::wire::object::{DatagramObject, ObjectHeader, SubgroupHeader};
 
 /// A publisher's stream.
 type From = (ConnectionId, StreamId);
+
+/// A publisher's stream on its way into a track.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inlet {
+    pub(super) id: IngestId,
+    origin: Origin,
+    /// As if the stream began with the next object.
+    header: SubgroupHeader,
+}
 
 impl Relay {
     pub(super) fn open_subgroup(
@@ -26,17 +37,27 @@ impl Relay {
         header: SubgroupHeader,
     ) {
         let from = (origin.connection, stream);
-        let Some(&(live, source)) = self.sources.get(&origin) else {
+        if self.is_unjudged(origin) {
+            self.parked.insert(from, (origin, header));
+        } else {
+            self.open_inlet(now, from, origin, header);
+        }
+    }
+
+    fn open_inlet(&mut self, now: Time, from: From, origin: Origin, header: SubgroupHeader) {
+        let Some(source) = self.sources.get(&origin) else {
             return self.stop(now, from, ResetCode::Cancelled);
         };
-        match self
-            .publisher
-            .fanout
-            .open_subgroup(now, live, source, header)
-        {
-            Ok(ingest) => {
-                self.ingest.insert(from, (ingest, origin));
-                self.feeds.insert(ingest, from);
+        let fanout = &mut self.publisher.fanout;
+        match fanout.open_subgroup(now, source.live, source.id, header) {
+            Ok(id) => {
+                let inlet = Inlet { id, origin, header };
+                self.ingest.insert(from, inlet);
+                self.feeds.insert(id, from);
+            }
+            Err(fault) if self.is_of_the_past(fault) => {
+                self.parked.insert(from, (origin, header));
+                self.start_anew(now, origin);
             }
             Err(fault) => {
                 self.stop(now, from, ResetCode::Cancelled);
@@ -45,54 +66,162 @@ impl Relay {
         }
     }
 
+    /// Takes a stream back that goes into a track: its next object opens it again.
+    fn park(&mut self, from: From) {
+        if let Some(inlet) = self.ingest.remove(&from) {
+            self.feeds.remove(&inlet.id);
+            self.parked.insert(from, (inlet.origin, inlet.header));
+            self.forget_held(from);
+            if let Some(session) = self.publisher.peers.session(from.0) {
+                session.resume_stream(from.1);
+            }
+        }
+    }
+
+    /// As [`Relay::park`], for every stream of a source.
+    pub(super) fn park_all(&mut self, origin: Origin) {
+        let first = (origin.connection, StreamId::local(0));
+        let streams: Vec<From> = self
+            .ingest
+            .range(first..)
+            .take_while(|(from, _)| from.0 == origin.connection)
+            .filter(|(_, inlet)| inlet.origin == origin)
+            .map(|(from, _)| *from)
+            .collect();
+        for from in streams {
+            self.park(from);
+        }
+    }
+
+    fn unpark(&mut self, now: Time, from: From) {
+        if let Some((origin, header)) = self.parked.remove(&from) {
+            self.open_inlet(now, from, origin, header);
+        }
+    }
+
     pub(super) fn begin_object(&mut self, now: Time, from: From, object: ObjectHeader) {
-        if let Some(&(ingest, origin)) = self.ingest.get(&from)
-            && let Err(fault) = self.publisher.fanout.begin_object(now, ingest, object)
-        {
+        let inlet = self.ingest.get(&from);
+        let known = inlet.map(|inlet| (inlet.origin, inlet.header));
+        let Some((origin, header)) = known.or_else(|| self.parked.get(&from).copied()) else {
+            return;
+        };
+        let at = Location {
+            group: header.group,
+            object: object.id,
+        };
+        self.try_source(now, origin, at);
+        self.unpark(now, from);
+        let begun = self.take_object(now, from, object.clone());
+        let Err(fault) = begun else {
+            return;
+        };
+        let again = if self.is_of_the_past(fault) {
+            self.park(from);
+            self.start_anew(now, origin);
+            self.unpark(now, from);
+            self.take_object(now, from, object)
+        } else {
+            begun
+        };
+        if let Err(fault) = again {
             self.end_feed(now, from, fault);
             self.handle_fault(now, origin, fault);
         }
+    }
+
+    fn take_object(&mut self, now: Time, from: From, object: ObjectHeader) -> Result<(), Fault> {
+        let Some(inlet) = self.ingest.get_mut(&from) else {
+            return Ok(());
+        };
+        let fanout = &mut self.publisher.fanout;
+        fanout.begin_object(now, inlet.id, object)?;
+        inlet.header.first_object = false;
+        Ok(())
     }
 
     pub(super) fn payload(&mut self, now: Time, from: From, bytes: &Bytes) {
-        let Some(&(ingest, origin)) = self.ingest.get(&from) else {
+        let Some(&Inlet { id, origin, .. }) = self.ingest.get(&from) else {
             return;
         };
-        if let Err(fault) = self.publisher.fanout.payload(now, ingest, bytes) {
-            self.end_feed(now, from, fault);
-            self.handle_fault(now, origin, fault);
-        } else if let Some(&(track, _)) = self.sources.get(&origin) {
-            self.hold_back(now, track, ingest, from);
-        }
-    }
-
-    pub(super) fn end_subgroup(&mut self, now: Time, from: From, end: StreamEnd) {
-        self.forget_held(from);
-        if let Some((ingest, origin)) = self.ingest.remove(&from) {
-            self.feeds.remove(&ingest);
-            if let Err(fault) = self.publisher.fanout.end_subgroup(now, ingest, end) {
+        match self.publisher.fanout.payload(now, id, bytes) {
+            Ok(()) => {
+                if let Some(source) = self.sources.get(&origin) {
+                    self.hold_back(now, source.live, id, from);
+                }
+            }
+            Err(fault) if self.is_of_the_past(fault) => {
+                self.park(from);
+                self.start_anew(now, origin);
+            }
+            Err(fault) => {
+                self.end_feed(now, from, fault);
                 self.handle_fault(now, origin, fault);
             }
         }
     }
 
+    pub(super) fn end_subgroup(&mut self, now: Time, from: From, end: StreamEnd) {
+        self.forget_held(from);
+        self.parked.remove(&from);
+        if let Some(inlet) = self.ingest.remove(&from) {
+            self.feeds.remove(&inlet.id);
+            match self.publisher.fanout.end_subgroup(now, inlet.id, end) {
+                Ok(()) => {}
+                Err(fault) if self.is_of_the_past(fault) => self.start_anew(now, inlet.origin),
+                Err(fault) => self.handle_fault(now, inlet.origin, fault),
+            }
+        }
+    }
+
     pub(super) fn datagram(&mut self, now: Time, origin: Origin, object: DatagramObject) {
-        if let Some(&(live, source)) = self.sources.get(&origin)
-            && let Err(fault) = self.publisher.fanout.datagram(now, live, source, object)
-        {
+        self.try_source(now, origin, object.location);
+        let taken = self.take_datagram(now, origin, object.clone());
+        let Err(fault) = taken else {
+            return;
+        };
+        let again = if self.is_of_the_past(fault) {
+            self.start_anew(now, origin);
+            self.take_datagram(now, origin, object)
+        } else {
+            taken
+        };
+        if let Err(fault) = again {
             self.handle_fault(now, origin, fault);
+        }
+    }
+
+    fn take_datagram(
+        &mut self,
+        now: Time,
+        origin: Origin,
+        object: DatagramObject,
+    ) -> Result<(), Fault> {
+        let Some(source) = self.sources.get(&origin) else {
+            return Ok(());
+        };
+        let fanout = &mut self.publisher.fanout;
+        fanout.datagram(now, source.live, source.id, object)
+    }
+
+    /// Whether a source contradicts one that is gone: it has started anew.
+    fn is_of_the_past(&self, fault: Fault) -> bool {
+        matches!(fault, Fault::Contradiction { older, .. } if !self.origins.contains_key(&older))
+    }
+
+    fn start_anew(&mut self, now: Time, origin: Origin) {
+        if let Some(name) = self.upstreams.get(&origin).cloned() {
+            self.begin_epoch(now, &name);
         }
     }
 
     /// The publisher's connection is gone: its streams end where they are.
     pub(super) fn end_ingest(&mut self, now: Time, connection: ConnectionId) {
         let first = (connection, StreamId::local(0));
-        let streams: Vec<From> = self
-            .ingest
-            .range(first..)
-            .map(|(from, _)| *from)
-            .take_while(|from| from.0 == connection)
-            .collect();
+        let flowing = self.ingest.range(first..).map(|(from, _)| *from);
+        let flowing = flowing.take_while(|from| from.0 == connection);
+        let parked = self.parked.range(first..).map(|(from, _)| *from);
+        let parked = parked.take_while(|from| from.0 == connection);
+        let streams: Vec<From> = flowing.chain(parked).collect();
         for from in streams {
             self.end_subgroup(now, from, StreamEnd::Reset(ResetCode::SessionClosed));
         }
@@ -110,8 +239,8 @@ impl Relay {
     /// A stream brought something that was not taken: no more of it.
     fn end_feed(&mut self, now: Time, from: From, fault: Fault) {
         self.forget_held(from);
-        if let Some((ingest, _)) = self.ingest.remove(&from) {
-            self.feeds.remove(&ingest);
+        if let Some(inlet) = self.ingest.remove(&from) {
+            self.feeds.remove(&inlet.id);
         }
         let code = match fault {
             Fault::Stop(code) => code,
@@ -134,8 +263,7 @@ impl Relay {
                     if let Some(name) = self.upstreams.get(&older).cloned() {
                         self.forget_past(now, &name);
                     }
-                    self.publisher_lost(now, older);
-                    self.cancel(now, older, ResetCode::Cancelled);
+                    self.drop_contradicted(now, older);
                 }
             }
             Fault::Misuse(what) => {
@@ -143,6 +271,16 @@ impl Relay {
                 warn!("{who}: an object could not be taken: {what}");
             }
         }
+    }
+
+    fn drop_contradicted(&mut self, now: Time, older: Origin) {
+        if let Some(source) = self.sources.get(&older) {
+            // Nobody else brings the rest of what it began.
+            let fanout = &mut self.publisher.fanout;
+            fanout.remove_source(now, source.live, source.id, ResetCode::Cancelled);
+        }
+        self.publisher_gone(now, older, &Loss::contradicted());
+        self.cancel(now, older, ResetCode::Cancelled);
     }
 
     /// Ends a malformed track for everybody (§ Malformed Tracks).

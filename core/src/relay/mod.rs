@@ -2,6 +2,7 @@
 //! subscription upstream serves any number downstream, and announcements reach those who asked for them.
 
 mod admission;
+mod epochs;
 mod fetch;
 mod ingest;
 mod namespaces;
@@ -39,6 +40,7 @@ use crate::transport::{
 use crate::wire::id::{Millis, RequestId};
 use crate::wire::message::{GoAway, Retry};
 use crate::wire::name::{FullTrackName, TrackNamespace};
+use crate::wire::object::SubgroupHeader;
 
 /// A relay.
 ///
@@ -62,12 +64,16 @@ pub struct Relay {
     /// Which track each subscription is for that waits for a publisher.
     waiting: BTreeMap<Origin, FullTrackName>,
     /// Where objects of our subscriptions go, and back.
-    sources: BTreeMap<Origin, (TrackId, SourceId)>,
+    sources: BTreeMap<Origin, epochs::Source>,
     origins: BTreeMap<SourceId, Origin>,
     next_source: u64,
     /// Where objects of publishers' streams go, and back.
-    ingest: BTreeMap<(ConnectionId, StreamId), (IngestId, Origin)>,
+    ingest: BTreeMap<(ConnectionId, StreamId), ingest::Inlet>,
     feeds: BTreeMap<IngestId, (ConnectionId, StreamId)>,
+    /// Streams of which it is not known yet where they go: their next object decides.
+    parked: BTreeMap<(ConnectionId, StreamId), (Origin, SubgroupHeader)>,
+    /// Until when tracks that have lost a source wait for another.
+    graces: BTreeSet<(Time, FullTrackName)>,
     /// When publishers should have answered.
     deadlines: BTreeSet<(Time, Origin)>,
     rendezvous: rendezvous::Rendezvous,
@@ -131,6 +137,8 @@ impl Relay {
             next_source: 0,
             ingest: BTreeMap::new(),
             feeds: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            graces: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             rendezvous: rendezvous::Rendezvous::default(),
             fetching,
@@ -295,10 +303,11 @@ impl Relay {
         for origin in self.track_watches.of(connection) {
             self.unwatch_tracks(origin);
         }
-        self.end_ingest(now, connection);
+        // First the publisher: what its streams were bringing may come from another.
         for origin in of_connection(&self.upstreams, connection) {
             self.publisher_lost(now, origin);
         }
+        self.end_ingest(now, connection);
         self.forget_fetching_peer(now, connection);
     }
 
@@ -391,6 +400,7 @@ impl Application for Relay {
         self.expire_unanswered(now);
         self.expire_held(now);
         self.expire_rendezvous(now);
+        self.expire_graces(now);
         self.expire_fetches(now);
         if let Shutdown::Draining(until) = self.shutdown
             && until <= now
@@ -466,12 +476,14 @@ impl Application for Relay {
         let held = self
             .held_until()
             .map(|deadline| (deadline, "subscribers that take nothing"));
+        let grace = self.graces.first();
+        let grace = grace.map(|(until, _)| (*until, "a publisher to come back"));
         let drained = match self.shutdown {
             Shutdown::Draining(until) => Some((until, "end of the drain")),
             Shutdown::Running | Shutdown::Closing => None,
         };
         let fetching = self.fetching.poll_timeout();
-        let others = [unanswered, hopeless, fetching, held, drained];
+        let others = [unanswered, hopeless, grace, fetching, held, drained];
         others
             .into_iter()
             .chain([self.publisher.poll_timeout()])

@@ -110,6 +110,9 @@ pub struct Limits {
     /// How long publishers wait for subscribers none of whom takes anything, before their subscriptions end with
     /// TOO_FAR_BEHIND.
     pub max_pause: Duration,
+    /// How long the subscribers of a track that lost its last publisher without an ordinary end stay for another, and what
+    /// was cut off waits for the rest.
+    pub publisher_grace: Duration,
     /// How long a shutdown waits for peers to leave by themselves.
     pub drain_timeout: Duration,
 }
@@ -138,6 +141,7 @@ impl Default for Limits {
             fill_timeout: Duration::from_secs(30),
             cache_high_water: 80,
             max_pause: Duration::from_secs(10),
+            publisher_grace: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(2),
         }
     }

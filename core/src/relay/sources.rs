@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use log::{debug, info};
 
+use super::epochs::{Loss, Source};
 use super::routes::Origin;
-use super::tracks::{Track, TrackEnd, Upstream, no_such_track};
+use super::tracks::{Upstream, no_such_track};
 use super::{Relay, of_connection, overloaded};
-use crate::code::{DoneCode, RequestCode, ResetCode};
-use crate::fanout::{SourceId, TrackId};
+use crate::code::{RequestCode, ResetCode};
+use crate::fanout::TrackId;
 use crate::session::{Misuse, Refusal, Request};
 use crate::time::Time;
 use crate::transport::ConnectionId;
@@ -124,48 +125,6 @@ impl Relay {
         }
     }
 
-    /// Lets a publisher, entered among the track's upstreams before, bring objects of it; whoever waited for the track
-    /// is served. Whether it is to forward objects is for the caller to see to. False if there is no room for the track.
-    pub(super) fn attach(
-        &mut self,
-        now: Time,
-        origin: Origin,
-        name: &FullTrackName,
-        properties: Properties,
-        largest: Option<Location>,
-    ) -> bool {
-        let Some(live) = self.live_track(origin.connection, name, properties, largest) else {
-            return false;
-        };
-        if let Some(largest) = largest {
-            self.publisher.fanout.raise_largest(live, largest);
-        }
-        let source = SourceId(self.next_source);
-        self.next_source += 1;
-        self.publisher.fanout.add_source(live, source);
-        self.sources.insert(origin, (live, source));
-        self.origins.insert(source, origin);
-        let who = self.describe(origin.connection);
-        match largest {
-            Some(largest) => info!("{who} publishes {name}, so far up to {largest}"),
-            None => info!("{who} publishes {name}, nothing so far"),
-        }
-        let Some(track) = self.tracks.get_mut(name) else {
-            return true;
-        };
-        let waiting = std::mem::take(&mut track.waiting);
-        for (origin, parameters) in waiting {
-            self.no_longer_waits(origin);
-            let Origin {
-                connection,
-                request,
-            } = origin;
-            self.publisher
-                .serve(now, connection, request, live, &parameters);
-        }
-        true
-    }
-
     /// The track in memory, opened if it is not yet.
     pub(super) fn live_track(
         &mut self,
@@ -205,6 +164,7 @@ impl Relay {
             refusal.clone()
         };
         self.give_up_if_hopeless(now, &name, &passed_on);
+        self.end_if_over(now, &name);
     }
 
     /// A publisher ended a subscription of ours. Objects that it sent before may still be on their way.
@@ -235,23 +195,9 @@ impl Relay {
         }
     }
 
-    pub(super) fn publisher_ended(&mut self, now: Time, origin: Origin, done: &PublishDone) {
-        let code = match done.code {
-            // That was about our subscription, not about the track.
-            DoneCode::Unauthorized
-            | DoneCode::UpdateFailed
-            | DoneCode::TooFarBehind
-            | DoneCode::Expired
-            | DoneCode::Unknown(_)
-            | DoneCode::InternalError => DoneCode::InternalError,
-            code @ (DoneCode::TrackEnded
-            | DoneCode::SubscriptionEnded
-            | DoneCode::GoingAway
-            | DoneCode::ExcessiveLoad
-            | DoneCode::MalformedTrack) => code,
-        };
+    fn publisher_ended(&mut self, now: Time, origin: Origin, done: &PublishDone) {
         let reason = String::from_utf8_lossy(&done.reason);
-        self.publisher_gone(now, origin, code, &reason);
+        self.publisher_gone(now, origin, &Loss::told(done, &reason));
     }
 
     /// A publisher left, without a word unless it had ended the subscription before.
@@ -259,44 +205,30 @@ impl Relay {
         if let Some(done) = self.ending(origin) {
             return self.publisher_ended(now, origin, &done);
         }
-        self.publisher_gone(now, origin, DoneCode::InternalError, "the publisher left");
-    }
-
-    pub(super) fn publisher_gone(
-        &mut self,
-        now: Time,
-        origin: Origin,
-        code: DoneCode,
-        reason: &str,
-    ) {
-        let Some(name) = self.forget_upstream(now, origin) else {
-            return;
-        };
-        info!(
-            "{} no longer publishes {name}: {code}",
-            self.describe(origin.connection)
-        );
-        self.give_up_if_hopeless(now, &name, &no_such_track());
-        let is_last = |track: &Track| track.upstreams.is_empty() && track.live.is_some();
-        if self.tracks.get(&name).is_some_and(is_last) {
-            let end = TrackEnd {
-                code,
-                reason,
-                cancel: ResetCode::Cancelled,
-                refusal: no_such_track(),
-            };
-            self.end_track(now, &name, &end);
-        }
+        self.publisher_gone(now, origin, &Loss::silent());
     }
 
     /// Forgets one of our subscriptions. Returns the track that it was for.
     pub(super) fn forget_upstream(&mut self, now: Time, origin: Origin) -> Option<FullTrackName> {
+        self.take_upstream(now, origin, false)
+    }
+
+    /// Forgets one of our subscriptions; what it was bringing may be `continued` by another.
+    pub(super) fn take_upstream(
+        &mut self,
+        now: Time,
+        origin: Origin,
+        continued: bool,
+    ) -> Option<FullTrackName> {
         let name = self.upstreams.remove(&origin)?;
-        if let Some((live, source)) = self.sources.remove(&origin) {
-            self.origins.remove(&source);
-            self.publisher
-                .fanout
-                .remove_source(now, live, source, ResetCode::InternalError);
+        if let Some(Source { live, id, .. }) = self.sources.remove(&origin) {
+            self.origins.remove(&id);
+            let fanout = &mut self.publisher.fanout;
+            if continued {
+                fanout.suspend_source(live, id);
+            } else {
+                fanout.remove_source(now, live, id, ResetCode::InternalError);
+            }
         }
         if let Some(Upstream::Asked { give_up, .. }) = self
             .tracks
@@ -344,6 +276,7 @@ impl Relay {
                 self.cancel(now, origin, ResetCode::Cancelled);
                 let refusal = Refusal::new(RequestCode::Timeout, "the publisher did not answer");
                 self.give_up_if_hopeless(now, &name, &refusal);
+                self.end_if_over(now, &name);
             }
         }
     }

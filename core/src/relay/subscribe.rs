@@ -28,7 +28,12 @@ impl Relay {
             }
             self.tracks.insert(name.clone(), Track::default());
         }
-        let live = self.tracks.get(&name).and_then(|track| track.live);
+        // Not without a source: it may be another track when the next one comes.
+        let track = self
+            .tracks
+            .get(&name)
+            .filter(|track| self.is_attached(track));
+        let live = track.and_then(|track| track.live);
         if let Some(live) = live {
             let Origin {
                 connection,

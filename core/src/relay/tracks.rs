@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use log::debug;
 
 use super::Relay;
+use super::epochs::Grace;
 use super::routes::Origin;
 use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::fanout::TrackId;
@@ -23,6 +24,8 @@ pub(super) struct Track {
     pub(super) upstreams: BTreeMap<Origin, Upstream>,
     /// Subscriptions that cannot be answered before a publisher has.
     pub(super) waiting: BTreeMap<Origin, Parameters>,
+    /// Set while it may get another source for one that it lost.
+    pub(super) grace: Option<Grace>,
 }
 
 /// Where a track comes from: one of our subscriptions, or a PUBLISH of a peer's.
@@ -56,10 +59,11 @@ impl Relay {
     /// Whether anybody downstream wants objects of the track now.
     pub(super) fn wants_objects(&self, name: &FullTrackName) -> bool {
         self.tracks.get(name).is_some_and(|track| {
-            track
-                .waiting
-                .values()
-                .any(|parameters| parameters.forward != Some(false))
+            let waiting = track.waiting.values();
+            Self::lingers(track)
+                || waiting
+                    .map(|p| p.forward)
+                    .any(|forward| forward != Some(false))
                 || track
                     .live
                     .is_some_and(|live| self.publisher.fanout.has_forwarding_subscribers(live))
@@ -72,6 +76,10 @@ impl Relay {
             return;
         };
         let waiting = std::mem::take(&mut track.waiting);
+        self.set_grace(name, None);
+        let Some(track) = self.tracks.get(name) else {
+            return;
+        };
         // First downstream: the streams there end for the track's reason, not for want of a publisher.
         if let Some(live) = track.live {
             self.names.remove(&live);
@@ -141,6 +149,7 @@ impl Relay {
         let is_offered =
             |upstream: &Upstream| matches!(upstream, Upstream::Established { offered: true, .. });
         let is_idle = track.waiting.is_empty()
+            && !Self::lingers(track)
             && !track.upstreams.values().any(is_offered)
             && track
                 .live

@@ -391,3 +391,76 @@ fn a_contradicting_stream_does_not_hold_the_subgroup() {
     assert_eq!(stage.got(subscriber)[0].reset, Some(ResetCode::Cancelled));
     assert_eq!(stage.used(), 0);
 }
+
+#[test]
+fn what_a_suspended_source_left_unfinished_goes_on_at_the_same_byte() {
+    let mut stage = Stage::new();
+    let subscriber = stage.plain_subscriber();
+    let one = stage.open(0, 0);
+    stage.object(one, 0, b"a");
+    stage.begin(one, 1, 10);
+    stage.payload(one, b"01234");
+    let track = stage.track;
+    stage.fanout.suspend_source(track, SOURCE);
+    stage.settle();
+    assert_eq!(stage.got(subscriber)[0].reset, None);
+    let at = |object| Location {
+        group: GroupId(0),
+        object: ObjectId(object),
+    };
+    assert!(!stage.fanout.is_cut(track, at(0)) && stage.fanout.is_cut(track, at(1)));
+    assert_eq!(stage.try_object(one, 1, b"x"), Err(Fault::Gone));
+    let two = stage.open_from(OTHER, header(0, 0));
+    stage.object(two, 1, b"0123456789");
+    stage.fin(two);
+    stage.settle();
+    assert!(!stage.fanout.is_cut(track, at(1)));
+    let got = stage.got(subscriber);
+    assert_eq!(got.len(), 1);
+    assert_eq!(got[0].objects[1], (1, b"0123456789".to_vec()));
+    assert!(got[0].fin);
+    assert_eq!(stage.used(), 0);
+}
+
+#[test]
+fn what_nobody_takes_up_after_a_suspended_source_is_reset_and_never_finished() {
+    let mut stage = Stage::new();
+    let subscriber = stage.plain_subscriber();
+    for group in [0, 1] {
+        let one = stage.open(group, 0);
+        stage.object(one, 0, b"a");
+    }
+    let track = stage.track;
+    stage.fanout.suspend_source(track, SOURCE);
+    let two = stage.open_from(OTHER, header(1, 0));
+    stage.settle();
+    stage
+        .fanout
+        .end_suspended(stage.now, track, ResetCode::InternalError);
+    stage.object(two, 1, b"b");
+    stage.fin(two);
+    stage.settle();
+    let got = stage.got(subscriber);
+    assert_eq!(got[0].reset, Some(ResetCode::InternalError));
+    assert!(!got[0].fin && got[1].fin);
+    assert_eq!(got[1].objects.len(), 2);
+    assert_eq!(stage.used(), 0);
+}
+
+#[test]
+fn whoever_contradicts_a_source_that_is_gone_is_not_blamed() {
+    let older = Err(Fault::Contradiction {
+        older: SOURCE,
+        rule: "an object with two payloads",
+    });
+    let mut stage = Stage::new();
+    let subscriber = stage.plain_subscriber();
+    let one = stage.open(0, 0);
+    stage.begin(one, 0, 4);
+    stage.payload(one, b"thi");
+    let track = stage.track;
+    stage.fanout.suspend_source(track, SOURCE);
+    let two = stage.open_from(OTHER, header(0, 0));
+    assert_eq!(stage.try_object(two, 0, b"that"), older);
+    drop(stage.got(subscriber));
+}

@@ -130,6 +130,7 @@ fn b314_a_publisher_that_breaks_a_rule_ends_for_its_subscribers_as_if_it_had_lef
     rig.inject(running.publisher, Dir::Uni, &[0x10, 9, 1, 128, 0, 0, 7]);
     rig.assert_thrown_out(running.publisher, SessionCode::ProtocolViolation);
     rig.assert_alive(running.subscriber);
+    rig.pass(Limits::default().publisher_grace);
     assert_eq!(rig.ids(running.subscriber, running.down), [(0, 0)]);
     let got = rig.received(running.subscriber, running.down).remove(0);
     assert_eq!(got.end, Some(StreamEnd::Reset(ResetCode::InternalError)));

@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod epochs;
 mod fetch;
 mod fetch_fills;
 mod fetch_random;
@@ -60,21 +61,32 @@ impl Relay {
         let mut upstreams = Vec::new();
         let mut waiting = Vec::new();
         let mut deadlines = Vec::new();
+        let mut graces = Vec::new();
         for (name, track) in &self.tracks {
             let held = |origin| self.rendezvous.origins().contains(origin);
             assert!(
                 !track.upstreams.is_empty()
+                    || track.grace.is_some()
                     || !track.waiting.is_empty() && track.waiting.keys().all(held),
                 "{name} has no publisher"
             );
-            assert!(track.live.is_none() || track.waiting.is_empty(), "{name}");
+            assert!(
+                !self.is_attached(track) || track.waiting.is_empty(),
+                "{name}"
+            );
+            graces.extend(
+                track
+                    .grace
+                    .as_ref()
+                    .map(|grace| (grace.until(), name.clone())),
+            );
             upstreams.extend(track.upstreams.keys().map(|origin| (*origin, name.clone())));
             waiting.extend(track.waiting.keys().map(|origin| (*origin, name.clone())));
             for (origin, upstream) in &track.upstreams {
                 match upstream {
                     Upstream::Asked { give_up, .. } => deadlines.push((*give_up, *origin)),
                     Upstream::Established { .. } | Upstream::Ending { .. } => {
-                        assert_eq!(Some(self.sources[origin].0), track.live, "{name}");
+                        assert_eq!(Some(self.sources[origin].live), track.live, "{name}");
                     }
                 }
             }
@@ -97,16 +109,18 @@ impl Relay {
             self.deadlines.iter().copied().collect::<Vec<_>>(),
             deadlines
         );
+        graces.sort();
+        assert_eq!(self.graces.iter().cloned().collect::<Vec<_>>(), graces);
         let live = self.tracks.values().filter(|track| track.live.is_some());
         assert_eq!(self.names.len(), live.count());
         assert_eq!(self.sources.len(), self.origins.len());
         for (source, origin) in &self.origins {
-            assert_eq!(self.sources[origin].1, *source);
+            assert_eq!(self.sources[origin].id, *source);
             assert!(self.upstreams.contains_key(origin));
         }
         assert_eq!(self.ingest.len(), self.feeds.len());
         for (feed, from) in &self.feeds {
-            assert_eq!(self.ingest[from].0, *feed);
+            assert_eq!(self.ingest[from].id, *feed);
         }
         self.fetching.assert_consistent();
     }
@@ -130,6 +144,8 @@ impl Relay {
         assert!(self.feeds.is_empty(), "{:?}", self.feeds);
         assert!(self.deadlines.is_empty(), "{:?}", self.deadlines);
         assert_eq!(self.rendezvous.origins(), []);
+        assert!(self.graces.is_empty(), "{:?}", self.graces);
+        assert!(self.parked.is_empty(), "{:?}", self.parked);
         assert!(self.publisher.peers.is_empty());
         self.publisher.fanout.assert_empty();
         if self.shutdown == Shutdown::Running {

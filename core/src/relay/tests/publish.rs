@@ -313,6 +313,7 @@ fn subscribers_of_a_published_track_hear_of_the_loss_of_its_publisher() {
                 "leave" => rig.leave(publisher),
                 _ => rig.lose(publisher),
             }
+            rig.pass(Limits::default().publisher_grace);
             assert_eq!(rig.done_code(subscriber, down), DoneCode::InternalError);
             rig.end();
         }
