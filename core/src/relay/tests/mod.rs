@@ -127,7 +127,7 @@ impl Relay {
 
     /// Nothing is left of anybody.
     #[track_caller]
-    fn assert_empty(&mut self) {
+    pub(crate) fn assert_empty(&mut self) {
         self.assert_consistent();
         self.fetching.assert_empty();
         assert!(self.announcements.is_empty(), "{:?}", self.announcements);

@@ -103,7 +103,7 @@ impl TestPublisher {
         };
         let order = fetch.parameters.group_order.unwrap_or_default();
         let Some(past) = Past::new(&track, *start, *end, order) else {
-            let refusal = Refusal::new(RequestCode::InvalidRange, "nothing is in this range");
+            let refusal = Refusal::new(RequestCode::InvalidRange, "it starts behind the track");
             return Ok(Response::Error(refusal));
         };
         let properties = track_properties(stage, connection, &track)?;

@@ -193,13 +193,16 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// The range of a FETCH, `end` as on the wire; `None` if nothing of the track is in it.
+    /// The range of a FETCH, `end` as on the wire; `None` if it starts behind all of the track.
     pub(super) fn new(
         track: &TestTrack,
         start: Location,
         end: Location,
         order: GroupOrder,
     ) -> Option<Self> {
+        if start > track.last() {
+            return None;
+        }
         let end = if end.object.0 == 0 {
             Location::new(end.group.0.saturating_add(1), 0)
         } else {
@@ -212,18 +215,18 @@ impl Past {
             next: None,
             stream: None,
         };
-        let first = past.first_of_groups(track, start.group)?;
+        let first = past.first_of_groups(track, start.group);
         past.next = match order {
-            GroupOrder::Ascending => Some(first),
-            GroupOrder::Descending => {
+            GroupOrder::Ascending => first,
+            GroupOrder::Descending => first.and_then(|first| {
                 let last = track.group_at_or_before(end.group);
                 let last_but_one = last.and_then(|group| track.group_before(group));
                 let groups = [last, last_but_one].into_iter().flatten();
                 let mut groups = groups.filter(|group| *group >= first.group);
                 groups.find_map(|group| past.first_of_group(track, group))
-            }
+            }),
         };
-        past.next.is_some().then_some(past)
+        Some(past)
     }
 
     /// The answer to such a FETCH.

@@ -1,5 +1,6 @@
 //! The 50 parameter sets of `moq-test-00` that moxygen's conformance script lists, from publisher to subscriber.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +11,11 @@ use crate::relay::{Relay, Settings};
 use crate::session::{Limits, Role, Underlay};
 use crate::sim::moqtest::{Ask, Forwarding, TestPublisher, TestSubscriber, TestTrack, Tolerance};
 use crate::sim::node::Subscriber;
-use crate::sim::{Access, Link, Network, Program};
+use crate::sim::{Access, Link, Network, NodeId, Program};
 use crate::transport::Exit;
 use crate::wire::id::Millis;
 use crate::wire::name::{FullTrackName, TrackName, TrackNamespace};
+use crate::wire::param::GroupOrder;
 
 /// Name and parameters, in the order of the script. `fetch` asks by FETCH. What is not named is as the script's client
 /// has it: groups and objects from 0 by ones, 10 objects for each group, 1024 and 100 bytes, 50 ms, no extensions; the
@@ -139,7 +141,7 @@ fn case((name, words): (&'static str, &str)) -> Case {
         let (key, value) = word.split_once('=').unwrap_or((word, "1"));
         let value: u64 = value.parse().unwrap();
         match key {
-            "fetch" => ask = Ask::Fetch,
+            "fetch" => ask = Ask::Fetch(GroupOrder::Ascending),
             "pref" => {
                 track.forwarding = [
                     Forwarding::SubgroupPerGroup,
@@ -200,11 +202,15 @@ fn ask(network: &mut Network, case: &Case, access: Access, tolerance: Tolerance)
 }
 
 /// A relay and a publisher that has announced itself to it.
-fn relayed(seed: u64, link: Link, access: Access) -> Network {
+fn announced(seed: u64, link: Link, access: Access) -> (Network, NodeId) {
     let mut network = Network::new(seed, link, Relay::new(Settings::default()));
-    network.client("publisher", access, TestPublisher::new());
+    let publisher = network.client("publisher", access, TestPublisher::new());
     network.world.run_for(Duration::from_millis(300));
-    network
+    (network, publisher)
+}
+
+fn relayed(seed: u64, link: Link, access: Access) -> Network {
+    announced(seed, link, access).0
 }
 
 /// A publisher that everybody connects to itself.
@@ -229,7 +235,7 @@ fn direct(seed: u64, link: Link, web_transport: bool) -> Network {
 
 #[test]
 fn fifty_parameter_sets_pass_without_a_relay() {
-    for case in cases() {
+    for case in cases().into_iter().chain(fetches(GroupOrder::Descending)) {
         for access in Access::all() {
             let mut network = direct(1, Link::default(), access.web_transport);
             let exit = ask(&mut network, &case, access, Tolerance::default());
@@ -239,8 +245,8 @@ fn fifty_parameter_sets_pass_without_a_relay() {
 }
 
 /// Every case, in every pair of drafts.
-fn through_a_relay(web_transport: bool, wanted: impl Fn(&Case) -> bool) {
-    for case in cases().into_iter().filter(wanted) {
+fn through_a_relay(web_transport: bool, cases: impl Iterator<Item = Case>) {
+    for case in cases {
         for publisher in Draft::ALL {
             for subscriber in Draft::ALL {
                 let mut network = relayed(1, Link::default(), over(publisher, web_transport));
@@ -258,17 +264,95 @@ fn through_a_relay(web_transport: bool, wanted: impl Fn(&Case) -> bool) {
 }
 
 fn is_subscribe(case: &Case) -> bool {
-    case.ask != Ask::Fetch
+    matches!(case.ask, Ask::Subscribe { .. })
+}
+
+/// The sets that ask by FETCH, in this order of groups.
+fn fetches(order: GroupOrder) -> impl Iterator<Item = Case> {
+    let cases = cases().into_iter().filter(|case| !is_subscribe(case));
+    cases.map(move |case| Case {
+        ask: Ask::Fetch(order),
+        ..case
+    })
 }
 
 #[test]
 fn subscribing_sets_pass_through_a_relay() {
-    through_a_relay(false, is_subscribe);
+    through_a_relay(false, cases().into_iter().filter(is_subscribe));
 }
 
 #[test]
 fn subscribing_sets_pass_through_a_relay_over_webtransport() {
-    through_a_relay(true, is_subscribe);
+    through_a_relay(true, cases().into_iter().filter(is_subscribe));
+}
+
+#[test]
+fn fetching_sets_pass_through_a_relay() {
+    through_a_relay(false, fetches(GroupOrder::Ascending));
+}
+
+#[test]
+fn fetching_sets_pass_through_a_relay_over_webtransport() {
+    through_a_relay(true, fetches(GroupOrder::Ascending));
+}
+
+#[test]
+fn fetching_sets_pass_through_a_relay_in_descending_order() {
+    through_a_relay(false, fetches(GroupOrder::Descending));
+}
+
+#[test]
+fn what_was_fetched_or_seen_is_not_fetched_again() {
+    for case in cases() {
+        let groups = case
+            .track
+            .locations()
+            .map(|at| at.group)
+            .collect::<BTreeSet<_>>();
+        if groups.len() > Settings::default().cache.max_groups_per_track {
+            continue;
+        }
+        let fetch = Case {
+            ask: Ask::Fetch(GroupOrder::Ascending),
+            ..case.clone()
+        };
+        for draft in Draft::ALL {
+            let (mut network, publisher) = announced(1, Link::default(), over(draft, false));
+            let mut asked = Vec::new();
+            let backwards = Case {
+                ask: Ask::Fetch(GroupOrder::Descending),
+                ..case.clone()
+            };
+            for (case, access) in [
+                (&case, Draft::D16),
+                (&fetch, Draft::D18),
+                (&fetch, Draft::D16),
+                (&backwards, draft),
+            ] {
+                let access = over(access, false);
+                let exit = ask(&mut network, case, access, Tolerance::default());
+                assert_eq!(exit, Exit::Success, "{} {draft:?}", case.name);
+                let publisher = network.world.node::<Program<TestPublisher>>(publisher);
+                let publisher = publisher.part();
+                asked.push(publisher.fetches() + publisher.subscriptions());
+            }
+            // Where nothing told the end of a group, the first FETCH asks what else there is.
+            let track = &case.track;
+            let is_known = !is_subscribe(&case)
+                || track.last_group == track.start_group
+                || track.end_of_group_markers
+                    && track.group_increment == 1
+                    && track.object_increment == 1
+                    && track.start_object == 0;
+            assert_eq!(asked[0], 1, "{} {draft:?}", case.name);
+            assert!(
+                asked[1] == 1 || !is_known,
+                "{} {draft:?}: {asked:?}",
+                case.name
+            );
+            assert_eq!(asked[2..], [asked[1]; 2], "{} {draft:?}", case.name);
+        }
+    }
 }
 
 #[test]
