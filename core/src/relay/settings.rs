@@ -96,6 +96,9 @@ pub struct Limits {
     pub max_fills_per_track: usize,
     /// For how many holes in what is known one FETCH asks at once, those further on included.
     pub max_fills_ahead: usize,
+    /// Intervals of what one publisher could not tell that are remembered for a FETCH, beyond which the oldest are asked
+    /// for there again; and of what a fill left out before its FETCH_OK came, beyond which they are asked for again.
+    pub max_fill_spans: usize,
     /// How far a fill may be ahead of the fastest FETCH that reads it, in bytes as the cache counts them. Then no more
     /// of it is read until half of that was taken; a last object, and what was read already, may go beyond it.
     pub max_fetch_ahead: u64,
@@ -137,6 +140,7 @@ impl Default for Limits {
             max_fills: 1024,
             max_fills_per_track: 16,
             max_fills_ahead: 4,
+            max_fill_spans: 64,
             max_fetch_ahead: 4 << 20,
             fill_timeout: Duration::from_secs(30),
             cache_high_water: 80,

@@ -102,7 +102,9 @@ impl Relay {
             connection,
             request,
         } = origin;
-        if let Some(name) = self.waiting.get(&origin) {
+        if self.fetching.is_fetch(origin) {
+            self.update_fetch(now, origin, update);
+        } else if let Some(name) = self.waiting.get(&origin) {
             if let Some(waiting) = self
                 .tracks
                 .get_mut(name)

@@ -100,7 +100,7 @@ impl Session {
 
     /// § Mandatory Track Properties: the request is withdrawn; for the application it was refused.
     fn refuse_track(&mut self, id: RequestId) {
-        self.withdraw(id, ResetCode::Cancelled);
+        // First the answer, then the ends of streams that overtook it.
         self.events.push_back(Event::Response {
             id,
             response: Response::Error(Refusal::new(
@@ -108,6 +108,7 @@ impl Session {
                 "the track has a mandatory property that is not supported",
             )),
         });
+        self.withdraw(id, ResetCode::Cancelled);
     }
 
     /// FETCH_OK

@@ -12,8 +12,8 @@ use crate::fanout::TrackId;
 use crate::session::{Refusal, Response};
 use crate::span::{Position, Span};
 use crate::time::Time;
-use crate::wire::id::Location;
-use crate::wire::message::{self, FetchOk, FetchRange};
+use crate::wire::id::{Location, RequestId};
+use crate::wire::message::{self, FetchOk, FetchRange, RequestOk};
 use crate::wire::name::FullTrackName;
 use crate::wire::param::Parameters;
 
@@ -199,12 +199,33 @@ impl Relay {
             connection,
             request,
         } = origin;
+        let updates = std::mem::take(&mut fetch.updates);
         self.fetching.arm(origin);
         if !self
             .publisher
             .open_fetch(now, connection, request, ok, order)
         {
             self.fetching.remove(origin);
+            return;
+        }
+        for update in updates {
+            self.update_fetch(now, origin, update);
+        }
+    }
+
+    /// REQUEST_UPDATE of a FETCH: all that it could bring is a token, or a priority that the session knows.
+    pub(in crate::relay) fn update_fetch(&mut self, now: Time, origin: Origin, update: RequestId) {
+        let Origin {
+            connection,
+            request,
+        } = origin;
+        match self.fetching.fetches.get_mut(&origin) {
+            Some(fetch) if !fetch.is_serving() => fetch.updates.push(update),
+            Some(_) | None => {
+                let ok = Ok(RequestOk::default());
+                self.publisher
+                    .respond_to_update(now, connection, request, update, ok);
+            }
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::super::Relay;
 use super::super::routes::Origin;
-use super::{Bringer, Past};
-use crate::cache::{Contradiction, Evidence, Object};
+use super::Bringer;
+use crate::cache::{Cache, Contradiction, Evidence, Inserted, Object, TrackId};
 use crate::fanout::{Complete, Fact};
 use crate::span::{Position, Span};
 use crate::time::Time;
@@ -26,92 +26,62 @@ impl Relay {
     /// Takes note of everything that became known of live tracks.
     pub(in crate::relay) fn cache_live(&mut self, now: Time) {
         while let Some(complete) = self.publisher.fanout.poll_complete() {
-            let Some(name) = self.names.get(&complete.track) else {
+            let from = self.origins.get(&complete.source).copied();
+            let Err(contradiction) = self.note_live(now, from, &complete) else {
                 continue;
             };
-            let is_kept = self.fetching.cache.limits().max_tracks > 0;
-            if !is_kept && !self.fetching.tracks.contains_key(name) {
+            let Some(name) = self.names.get(&complete.track).cloned() else {
                 continue;
+            };
+            if self.live_contradicted(now, &name, from, contradiction) {
+                let again = self.note_live(now, from, &complete);
+                debug_assert!(again.is_ok(), "{again:?}");
             }
-            let name = name.clone();
-            self.note_live(now, &name, complete);
         }
     }
 
-    fn note_live(&mut self, now: Time, name: &FullTrackName, complete: Complete) {
-        let past = self.fetching.open(name);
-        let id = past.id;
-        let waiting = std::mem::take(&mut past.arrivals);
+    fn note_live(
+        &mut self,
+        now: Time,
+        from: Option<Origin>,
+        complete: &Complete,
+    ) -> Result<(), Contradiction> {
+        let Some(name) = self.names.get(&complete.track) else {
+            return Ok(());
+        };
+        let fetching = &mut self.fetching;
+        if !fetching.tracks.contains_key(name) {
+            // Without objects or readers nothing is kept of a track, so that there is no end of tracks with gaps.
+            let is_object = matches!(complete.fact, Fact::Object { .. });
+            if !is_object || fetching.cache.limits().max_tracks == 0 {
+                return Ok(());
+            }
+            fetching.open(name);
+        }
+        let Some(past) = fetching.tracks.get_mut(name) else {
+            return Ok(());
+        };
+        fetching.ready.append(&mut past.arrivals);
         let is_other = past.live.replace(complete.track) != Some(complete.track);
-        let is_new = is_other || !past.is_described;
-        past.is_described = true;
-        self.fetching.ready.extend(waiting);
         let fanout = &self.publisher.fanout;
-        if is_new
+        if (is_other || !std::mem::replace(&mut past.is_described, true))
             && let Some(properties) = fanout.properties(complete.track)
             && let Some(draft) = fanout.draft(complete.track)
         {
-            self.fetching.cache.describe(id, properties.clone(), draft);
+            let cache = &mut fetching.cache;
+            cache.describe(past.id, properties.clone(), draft);
         }
-        let from = self.origins.get(&complete.source).copied();
-        let outcome = self.insert_live(now, name, from, complete.fact.clone());
-        if let Err(contradiction) = outcome
-            && self.live_contradicted(now, name, from, contradiction)
-        {
-            let again = self.insert_live(now, name, from, complete.fact);
-            debug_assert!(again.is_ok(), "{again:?}");
+        if let (Some(from), Fact::Object { .. }) = (from, &complete.fact) {
+            past.bringer.note(from.connection);
         }
-    }
-
-    fn insert_live(
-        &mut self,
-        now: Time,
-        name: &FullTrackName,
-        from: Option<Origin>,
-        fact: Fact,
-    ) -> Result<(), Contradiction> {
-        let Past { id, bringer, .. } = self.fetching.open(name);
-        let id = *id;
-        let stated = Evidence::Stated;
-        match fact {
-            Fact::Broken => Ok(()),
-            Fact::GroupEnd(at) => {
-                let rest = Span::rest_of_group(at);
-                self.fetching.cache.mark_absent(id, rest, stated)
-            }
-            Fact::TrackEnd(at) => {
-                let rest = Span::rest_of_track(at);
-                self.fetching.cache.mark_absent(id, rest, stated)
-            }
-            Fact::Absent { from, to } => {
-                let gap = Span::new(Position::of(from), Position::of(to));
-                self.fetching.cache.mark_absent(id, gap, stated)
-            }
-            Fact::Object {
-                location,
-                subgroup,
-                priority,
-                properties,
-                payload,
-                arrived,
-            } => {
-                if let Some(from) = from {
-                    bringer.note(from.connection);
-                }
-                let cache = &mut self.fetching.cache;
-                if cache.largest(id).is_none_or(|largest| largest <= location) {
-                    cache.set_live(id, Some(location.group));
-                }
-                let object = Object {
-                    subgroup,
-                    priority,
-                    properties,
-                    payload,
-                    arrived,
-                };
-                cache.insert(now, id, location, object).map(drop)
-            }
+        let is_read = !past.fetches.is_empty() || !past.fills.is_empty();
+        let is_kept = add(&mut fetching.cache, now, past.id, &complete.fact)?;
+        if !is_kept && !is_read {
+            past.live = None;
+            let name = name.clone();
+            fetching.close_if_idle(&name);
         }
+        Ok(())
     }
 
     /// What is published contradicts what is cached. Whether to try again, since what is cached was forgotten.
@@ -137,16 +107,47 @@ impl Relay {
 
     /// A track is not published any more.
     pub(in crate::relay) fn live_ended(&mut self, name: &FullTrackName) {
-        if let Some(past) = self.fetching.tracks.get_mut(name)
-            && past.live.take().is_some()
-        {
-            let id = past.id;
-            let waiting = std::mem::take(&mut past.arrivals);
-            self.fetching.ready.extend(waiting);
-            self.fetching.cache.set_live(id, None);
+        if let Some(past) = self.fetching.tracks.get_mut(name) {
+            self.fetching.ready.append(&mut past.arrivals);
+            if past.live.take().is_some() {
+                self.fetching.cache.set_live(past.id, None);
+            }
             self.fetching.close_if_idle(name);
         }
     }
+}
+
+/// Adds what became known of a live track to the cache. Whether the cache keeps the track.
+fn add(cache: &mut Cache, now: Time, id: TrackId, fact: &Fact) -> Result<bool, Contradiction> {
+    let gap = match fact {
+        Fact::Broken => return Ok(true),
+        Fact::GroupEnd(at) => Span::rest_of_group(*at),
+        Fact::TrackEnd(at) => Span::rest_of_track(*at),
+        Fact::Absent { from, to } => Span::new(Position::of(*from), Position::of(*to)),
+        Fact::Object {
+            location,
+            subgroup,
+            priority,
+            properties,
+            payload,
+            arrived,
+        } => {
+            if cache.largest(id).is_none_or(|largest| largest <= *location) {
+                cache.set_live(id, Some(location.group));
+            }
+            let object = Object {
+                subgroup: *subgroup,
+                priority: *priority,
+                properties: properties.clone(),
+                payload: payload.clone(),
+                arrived: *arrived,
+            };
+            let inserted = cache.insert(now, id, *location, object)?;
+            return Ok(inserted != Inserted::NotKept);
+        }
+    };
+    cache.mark_absent(id, gap, Evidence::Stated)?;
+    Ok(true)
 }
 
 /// What the properties of an object say does not exist.

@@ -12,6 +12,7 @@ mod check;
 mod fill;
 mod live;
 mod order;
+mod receive;
 mod request;
 mod upstream;
 mod walk;
@@ -136,6 +137,11 @@ impl Fetching {
                 self.bringers.retain(|name, _| cache.find(name).is_some());
             }
         }
+    }
+
+    /// Whether a request is a FETCH of a peer's.
+    pub(super) fn is_fetch(&self, origin: Origin) -> bool {
+        self.fetches.contains_key(&origin)
     }
 
     fn track_of(&self, origin: Origin) -> Option<cache::TrackId> {

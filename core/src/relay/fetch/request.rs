@@ -9,12 +9,9 @@ use crate::session::Refusal;
 use crate::span::{Position, Span, Spans};
 use crate::time::Time;
 use crate::transport::ConnectionId;
-use crate::wire::id::Location;
+use crate::wire::id::{Location, RequestId};
 use crate::wire::name::FullTrackName;
 use crate::wire::param::GroupOrder;
-
-/// Intervals remembered of what one publisher could not tell; beyond it the oldest are asked for there again.
-const MAX_FAILED_SPANS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Fetch {
@@ -32,6 +29,8 @@ pub(super) struct Fetch {
     pub(super) skipped: Option<Location>,
     /// What each publisher could not tell.
     pub(super) failed: BTreeMap<ConnectionId, Spans>,
+    /// Updates that are answered after the FETCH itself; the session bounds them.
+    pub(super) updates: Vec<RequestId>,
     /// Why the publisher asked last refused.
     pub(super) refusal: Option<Refusal>,
     /// What it waits for, or will.
@@ -87,6 +86,7 @@ impl Fetch {
             hungry: false,
             skipped: None,
             failed: BTreeMap::new(),
+            updates: Vec::new(),
             refusal: None,
             fills: BTreeSet::new(),
             patience: match timeout {
@@ -109,11 +109,11 @@ impl Fetch {
         self.skipped = Some(last_of(span, self.order));
     }
 
-    /// A publisher cannot tell of a span.
-    pub(super) fn fail(&mut self, publisher: ConnectionId, span: Span) {
+    /// A publisher cannot tell of a span. So many are remembered.
+    pub(super) fn fail(&mut self, publisher: ConnectionId, span: Span, most: usize) {
         self.failed
             .entry(publisher)
-            .or_insert_with(|| Spans::new(MAX_FAILED_SPANS))
+            .or_insert_with(|| Spans::new(most))
             .insert(span);
     }
 

@@ -1,4 +1,4 @@
-//! Fills: asked for at one publisher after another, and what they bring.
+//! Fills: asked for at one publisher after another, and what becomes of them.
 
 use log::{debug, info};
 
@@ -6,17 +6,17 @@ use super::super::Relay;
 use super::super::routes::Origin;
 use super::super::sources::UPSTREAM_PRIORITY;
 use super::super::tracks::{Upstream, no_such_track};
-use super::fill::{Ahead, Fill, FillId, Partial};
+use super::Due;
+use super::fill::{Ahead, Fill, FillId};
 use super::order::{Rest, end_of_range, wire_end};
 use super::request::Phase;
-use super::{Bringer, Due};
-use crate::cache::{Contradiction, Evidence};
+use crate::cache::Evidence;
 use crate::code::{RequestCode, ResetCode};
-use crate::session::{FetchItem, Misuse, Refusal, Request, StreamEnd};
+use crate::session::{Misuse, Refusal, Request};
 use crate::span::{Position, Span};
 use crate::time::Time;
 use crate::transport::ConnectionId;
-use crate::wire::id::{Location, RequestId, SubgroupId};
+use crate::wire::id::{Location, RequestId};
 use crate::wire::message::{Fetch, FetchOk, FetchRange};
 use crate::wire::name::FullTrackName;
 use crate::wire::param::{GroupOrder, Parameters};
@@ -33,23 +33,23 @@ pub(super) enum Started {
 }
 
 /// How a fill ended before its time.
-struct Failure {
+pub(super) struct Failure {
     /// Whether the publisher cannot tell what is left of it.
-    is_blamed: bool,
-    refusal: Option<Refusal>,
+    pub(super) is_blamed: bool,
+    pub(super) refusal: Option<Refusal>,
     /// To withdraw it with, if the publisher does not know yet.
-    cancel: Option<ResetCode>,
+    pub(super) cancel: Option<ResetCode>,
 }
 
 impl Failure {
     /// The publisher is not asked again for what is left.
-    const BROKEN: Self = Self {
+    pub(super) const BROKEN: Self = Self {
         is_blamed: true,
         refusal: None,
         cancel: None,
     };
 
-    const fn cancel(code: ResetCode) -> Self {
+    pub(super) const fn cancel(code: ResetCode) -> Self {
         Self {
             is_blamed: true,
             refusal: None,
@@ -155,6 +155,7 @@ impl Relay {
             self.fetching.crowded.insert(origin);
             return Started::Crowded;
         }
+        let most_spans = self.settings.limits.max_fill_spans;
         let mut is_blocked = false;
         for publisher in publishers {
             match self.request_fill(now, *publisher, &name, span, order) {
@@ -170,7 +171,7 @@ impl Relay {
                 Err(misuse) => {
                     debug!("{publisher}: cannot be asked for {name}: {misuse}");
                     if let Some(fetch) = self.fetching.fetches.get_mut(&origin) {
-                        fetch.fail(*publisher, span);
+                        fetch.fail(*publisher, span, most_spans);
                     }
                 }
             }
@@ -347,6 +348,7 @@ impl Relay {
             return;
         };
         let (span, publisher) = (fill.span, fill.at.connection);
+        let most = self.settings.limits.max_fill_spans;
         for origin in fill.waiters.clone() {
             let Some(fetch) = self.fetching.fetches.get_mut(&origin) else {
                 continue;
@@ -357,7 +359,7 @@ impl Relay {
                     self.grant(now, origin, end, is_last);
                 }
                 Phase::Asking(_) => {}
-                Phase::Serving => fetch.fail(publisher, Span::new(end, span.to)),
+                Phase::Serving => fetch.fail(publisher, Span::new(end, span.to), most),
             }
             self.fetching.ready.insert(origin);
         }
@@ -377,11 +379,32 @@ impl Relay {
         } else {
             refusal.clone()
         };
+        if code == RequestCode::UnsupportedExtension {
+            self.refuse_readers(now, id, &passed_on);
+        }
         let failure = Failure {
             refusal: Some(passed_on),
             ..Failure::BROKEN
         };
         self.fill_failed(now, id, failure);
+    }
+
+    /// The track has a property without which it must not be processed, and which is not known: whoever waits for a fill
+    /// of it is refused, or broken off (§ Mandatory Track Properties).
+    fn refuse_readers(&mut self, now: Time, id: FillId, refusal: &Refusal) {
+        let waiters = self
+            .fetching
+            .fills
+            .get(&id)
+            .map(|fill| fill.waiters.clone());
+        for origin in waiters.into_iter().flatten() {
+            let fetch = self.fetching.fetches.get(&origin);
+            if fetch.is_some_and(super::Fetch::is_serving) {
+                self.break_fetch(now, origin, ResetCode::InternalError);
+            } else {
+                self.refuse_fetch(now, origin, refusal.clone());
+            }
+        }
     }
 
     /// A publisher does not answer.
@@ -418,253 +441,8 @@ impl Relay {
         Some(self.fetching.fills.get(id)?.name.clone())
     }
 
-    /// Something arrived for a fill.
-    pub(in crate::relay) fn fetched(&mut self, now: Time, at: Origin, item: FetchItem) {
-        let Some(&id) = self.fetching.asked.get(&at) else {
-            return;
-        };
-        let Some(fill) = self.fetching.fills.get_mut(&id) else {
-            return;
-        };
-        fill.heard = now;
-        self.fetching.touched.insert(id);
-        match item {
-            FetchItem::Object {
-                location,
-                subgroup,
-                priority,
-                properties,
-                payload_length,
-            } => {
-                let place = (location, subgroup);
-                self.begin_filling(now, id, place, priority, &properties, payload_length);
-            }
-            FetchItem::Payload(bytes) => self.fill_payload(now, id, &bytes),
-            FetchItem::NonExistent(location) => {
-                let passed = fill.rest.go_behind(location);
-                self.passed(now, id, passed);
-                self.wake_waiters(id);
-            }
-            FetchItem::Unknown(location) => {
-                let Some(passed) = fill.rest.go_behind(location) else {
-                    return self.out_of_range(now, id);
-                };
-                let publisher = fill.at.connection;
-                for origin in fill.waiters.clone() {
-                    if let Some(fetch) = self.fetching.fetches.get_mut(&origin) {
-                        passed.iter().for_each(|span| fetch.fail(publisher, *span));
-                    }
-                }
-                self.wake_waiters(id);
-            }
-            FetchItem::End(StreamEnd::Fin) if fill.partial.is_none() => {
-                fill.ended = true;
-                if fill.end.is_some() {
-                    self.fill_complete(now, id);
-                }
-            }
-            // While it was paused it was stopped for want of room: it may be asked for again.
-            FetchItem::End(StreamEnd::Stopped) if fill.paused => {
-                let failure = Failure {
-                    is_blamed: false,
-                    ..Failure::BROKEN
-                };
-                self.fill_failed(now, id, failure);
-            }
-            FetchItem::End(_) => self.fill_failed(now, id, Failure::BROKEN),
-        }
-    }
-
-    fn begin_filling(
-        &mut self,
-        now: Time,
-        id: FillId,
-        (location, subgroup): (Location, Option<SubgroupId>),
-        priority: u8,
-        properties: &Properties,
-        length: u64,
-    ) {
-        let Some(fill) = self.fetching.fills.get_mut(&id) else {
-            return;
-        };
-        let Some(passed) = fill.rest.go_to(Position::of(location)) else {
-            return self.out_of_range(now, id);
-        };
-        let ledger = self.publisher.fanout.ledger();
-        let Some(bytes) = ledger.copy(properties.bytes()) else {
-            return self.fill_failed(now, id, Failure::cancel(ResetCode::ExcessiveLoad));
-        };
-        let properties = Properties::from_bytes(bytes, properties.integers());
-        fill.partial = Some(Partial {
-            location,
-            subgroup,
-            priority,
-            properties,
-            length,
-            payload: crate::ledger::Payload::default(),
-            arrived: now,
-        });
-        let (track, cache) = (fill.track, &mut self.fetching.cache);
-        let (left, is_new) = fill.ahead.begin(location.group);
-        if is_new {
-            cache.pin(track, location.group);
-        }
-        if let Some(left) = left {
-            cache.unpin(track, left);
-        }
-        self.passed(now, id, Some(passed));
-        if length == 0 {
-            self.complete_object(now, id);
-        }
-    }
-
-    fn fill_payload(&mut self, now: Time, id: FillId, bytes: &[u8]) {
-        let mut taken = 0;
-        for attempt in 0..2 {
-            let ledger = self.publisher.fanout.ledger();
-            let fill = self.fetching.fills.get_mut(&id);
-            let Some(partial) = fill.and_then(|fill| fill.partial.as_mut()) else {
-                return;
-            };
-            if partial.append(ledger, bytes, &mut taken) {
-                return self.complete_object(now, id);
-            }
-            if attempt == 0 {
-                let wanted = u64::try_from(2 * crate::ledger::MAX_CHUNK).unwrap_or(u64::MAX);
-                self.fetching.cache.relieve(wanted);
-            }
-        }
-        self.fill_failed(now, id, Failure::cancel(ResetCode::ExcessiveLoad));
-    }
-
-    /// The object that a fill brings may be complete: then it is in the cache for those who wait.
-    fn complete_object(&mut self, now: Time, id: FillId) {
-        let Some(fill) = self.fetching.fills.get_mut(&id) else {
-            return;
-        };
-        let Some(object) = fill.partial.as_mut().and_then(Partial::complete) else {
-            return;
-        };
-        let Some(partial) = fill.partial.take() else {
-            return;
-        };
-        let location = partial.location;
-        // It cannot fail: it is the first of what is left.
-        let _passed = fill.rest.go_behind(location);
-        fill.ahead.push(location, object.cost());
-        let (track, at) = (fill.track, fill.at);
-        self.note_bringer(id);
-        let inserted = self
-            .fetching
-            .cache
-            .insert(now, track, location, object.clone());
-        if let Err(contradiction) = inserted {
-            if !self.contradicted(now, at, id, contradiction) {
-                return;
-            }
-            // What it contradicted is forgotten.
-            let again = self.fetching.cache.insert(now, track, location, object);
-            debug_assert!(again.is_ok(), "{again:?}");
-        }
-        for gap in super::live::gaps(location, &partial.properties) {
-            self.mark_absent(now, id, gap, Evidence::Stated);
-        }
-        self.wake_waiters(id);
-    }
-
-    fn note_bringer(&mut self, id: FillId) {
-        if let Some(fill) = self.fetching.fills.get(&id)
-            && let Some(past) = self.fetching.tracks.get_mut(&fill.name)
-        {
-            past.bringer.note(fill.at.connection);
-        }
-    }
-
-    /// A fill contradicts what is cached. Within one source the track is malformed; else what is cached is of an older
-    /// one, or of an older epoch, and forgotten. Whether the fill goes on.
-    fn contradicted(
-        &mut self,
-        now: Time,
-        at: Origin,
-        id: FillId,
-        contradiction: Contradiction,
-    ) -> bool {
-        let Some(fill) = self.fetching.fills.get(&id) else {
-            return false;
-        };
-        let name = fill.name.clone();
-        let bringer = self.fetching.tracks.get(&name).map(|past| past.bringer);
-        let rule = contradiction.conflict.rule();
-        if bringer == Some(Bringer::One(at.connection)) {
-            self.end_malformed(now, at.connection, &name, rule);
-            return false;
-        }
-        info!(
-            "{}: contradicts what is cached of {name}: {contradiction}",
-            at.connection
-        );
-        self.renew_past(now, &name, Some(id));
-        self.note_bringer(id);
-        true
-    }
-
-    /// A publisher left out spans that it was asked for: nothing exists there, if the range reaches over them.
-    fn passed(&mut self, now: Time, id: FillId, passed: Option<Vec<Span>>) {
-        let Some(passed) = passed else {
-            return self.out_of_range(now, id);
-        };
-        for span in passed {
-            let Some(fill) = self.fetching.fills.get_mut(&id) else {
-                return;
-            };
-            // In descending order what comes first may be beyond what was published.
-            if fill.end.is_none() && fill.order == GroupOrder::Descending {
-                fill.presumed.push(span);
-                fill.presumed.truncate(MAX_PRESUMED);
-            } else {
-                self.mark_absent(now, id, span, Evidence::Inferred);
-            }
-        }
-    }
-
-    fn mark_absent(&mut self, now: Time, id: FillId, span: Span, evidence: Evidence) {
-        let Some(fill) = self.fetching.fills.get(&id).filter(|_| !span.is_empty()) else {
-            return;
-        };
-        let (track, at) = (fill.track, fill.at);
-        let marked = self.fetching.cache.mark_absent(track, span, evidence);
-        if let Err(contradiction) = marked
-            && self.contradicted(now, at, id, contradiction)
-        {
-            let again = self.fetching.cache.mark_absent(track, span, evidence);
-            debug_assert!(again.is_ok(), "{again:?}");
-        }
-    }
-
-    fn out_of_range(&mut self, now: Time, id: FillId) {
-        if let Some(fill) = self.fetching.fills.get(&id) {
-            info!(
-                "{}: answers a FETCH with what it was not asked for",
-                fill.at.connection
-            );
-        }
-        self.fill_failed(now, id, Failure::cancel(ResetCode::Cancelled));
-    }
-
-    /// Everything that a publisher has was received.
-    fn fill_complete(&mut self, now: Time, id: FillId) {
-        let Some(fill) = self.fetching.fills.get_mut(&id) else {
-            return;
-        };
-        let left = fill.rest.finish();
-        for span in left {
-            self.mark_absent(now, id, span, Evidence::Inferred);
-        }
-        self.settle_fill(id);
-    }
-
     /// A fill ends before it is complete: those who wait ask elsewhere for the rest.
-    fn fill_failed(&mut self, now: Time, id: FillId, failure: Failure) {
+    pub(super) fn fill_failed(&mut self, now: Time, id: FillId, failure: Failure) {
         let Some(fill) = self.fetching.fills.get_mut(&id) else {
             return;
         };
@@ -673,13 +451,14 @@ impl Relay {
         }
         let (at, left) = (fill.at, fill.rest.finish());
         let end = fill.end;
+        let most = self.settings.limits.max_fill_spans;
         for origin in fill.waiters.clone() {
             let Some(fetch) = self.fetching.fetches.get_mut(&origin) else {
                 continue;
             };
             if failure.is_blamed {
-                left.iter()
-                    .for_each(|span| fetch.fail(at.connection, *span));
+                let each = left.iter();
+                each.for_each(|span| fetch.fail(at.connection, *span, most));
             }
             if end.is_none() && failure.refusal.is_some() {
                 fetch.refusal.clone_from(&failure.refusal);
@@ -692,7 +471,7 @@ impl Relay {
     }
 
     /// A fill is over; what it brought stays until it was read.
-    fn settle_fill(&mut self, id: FillId) {
+    pub(super) fn settle_fill(&mut self, id: FillId) {
         let Some(fill) = self.fetching.fills.get_mut(&id) else {
             return;
         };
@@ -706,7 +485,7 @@ impl Relay {
         self.wake_waiters(id);
     }
 
-    fn wake_waiters(&mut self, id: FillId) {
+    pub(super) fn wake_waiters(&mut self, id: FillId) {
         if let Some(fill) = self.fetching.fills.get(&id) {
             self.fetching.ready.extend(fill.waiters.iter().copied());
         }
@@ -802,6 +581,3 @@ impl Relay {
         }
     }
 }
-
-/// Spans left out before FETCH_OK that are remembered; a publisher that says more before it answers is asked again.
-const MAX_PRESUMED: usize = 1024;

@@ -938,13 +938,15 @@ fn a_fetch_can_be_updated_and_withdrawn() {
         let peer = rig.connect(drafts.1);
         let id = rig.fetch(peer, at(0, 0), at(1, 0), UP);
         let up = rig.last_fetch(publisher);
-        rig.grant(publisher, up, at(1, 0));
         let urgent = Parameters {
             subscriber_priority: Some(1),
             ..Parameters::default()
         };
+        rig.update(peer, id, urgent.clone());
+        rig.grant(publisher, up, at(1, 0));
         rig.update(peer, id, urgent);
-        let answered = |event: &Event| {
+        let events = rig.far[&peer].events.iter();
+        let is_ok = |event: &&Event| {
             matches!(
                 event,
                 Event::UpdateResponse {
@@ -953,7 +955,7 @@ fn a_fetch_can_be_updated_and_withdrawn() {
                 }
             )
         };
-        assert!(rig.far[&peer].events.iter().any(answered));
+        assert_eq!(events.filter(is_ok).count(), 2);
         rig.cancel(peer, id);
         assert!(rig.withdrawn(publisher, up));
         rig.end();

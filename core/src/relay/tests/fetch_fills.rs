@@ -561,3 +561,116 @@ fn a_publisher_that_withdraws_its_announcement_is_not_asked() {
     rig.assert_refused(peer, id, RequestCode::DoesNotExist);
     rig.end();
 }
+
+#[test]
+fn a_fetch_asks_for_no_more_than_so_many_holes_at_once() {
+    let mut settings = limits(|limits| limits.max_fills_ahead = 3);
+    settings.cache.max_groups_per_track = 100;
+    let mut rig = Rig::with(settings);
+    let running = rig.running((Draft::D18, Draft::D18));
+    for group in [1, 3, 5, 7, 9] {
+        rig.ended_group(running, group, 1);
+    }
+    let id = rig.fetch(running.subscriber, at(0, 0), at(9, 1), UP);
+    assert_eq!(rig.fetches_asked(running.publisher).len(), 3);
+    let mut answered = 0;
+    while let Some(asked) = rig.fetches_asked(running.publisher).get(answered) {
+        let (up, start, end, _) = *asked;
+        rig.answer_fetch(running.publisher, up, end, &[(start.group.0, 0)]);
+        answered += 1;
+    }
+    assert_eq!((answered, rig.got(running.subscriber, id).len()), (5, 11));
+    rig.end();
+}
+
+#[test]
+fn more_losses_than_are_remembered_are_asked_for_again() {
+    for order in [UP, DOWN] {
+        let mut rig = Rig::with(limits(|limits| limits.max_fill_spans = 8));
+        let publisher = rig.publisher(Draft::D18);
+        let peer = rig.connect(Draft::D18);
+        let id = rig.fetch(peer, at(0, 0), at(0, 60), order);
+        let mut answered = 0;
+        while let Some(asked) = rig.fetches_asked(publisher).get(answered) {
+            let (up, start, end, _) = *asked;
+            rig.grant(publisher, up, end);
+            let mut supply = rig.supply(publisher, up);
+            let mut object = start.object.0;
+            while object < end.object.0 {
+                // Every third object is known, and those before it are not.
+                if object % 3 == 1 {
+                    rig.supply_object(&mut supply, at(0, object), b"x");
+                } else if object % 3 == 0 {
+                    rig.supply_entry(&mut supply, &FetchEntry::Unknown(at(0, object)));
+                }
+                object += 1;
+            }
+            rig.end_supply(&supply);
+            answered += 1;
+            assert!(answered < 20, "it comes to an end");
+        }
+        let mut expected = Vec::new();
+        for third in 0..20 {
+            expected.push(format!("unknown to {}", at(0, 3 * third)));
+            expected.push(format!("{} x", at(0, 3 * third + 1)));
+        }
+        expected.push("end".to_owned());
+        assert_eq!(rig.got(peer, id), expected);
+        rig.end();
+    }
+}
+
+#[test]
+fn what_an_early_answer_leaves_out_is_presumed_not_to_exist_only_so_often() {
+    let mut rig = Rig::with(limits(|limits| limits.max_fill_spans = 2));
+    let publisher = rig.publisher(Draft::D18);
+    let peer = rig.connect(Draft::D18);
+    let id = rig.fetch(peer, at(0, 0), at(0, 20), DOWN);
+    let up = rig.last_fetch(publisher);
+    let mut supply = rig.supply(publisher, up);
+    for object in [3, 6, 9, 12] {
+        rig.supply_object(&mut supply, at(0, object), b"x");
+    }
+    rig.end_supply(&supply);
+    rig.grant(publisher, up, at(0, 20));
+    let again = rig.ranges_asked(publisher)[1..].to_vec();
+    assert_eq!(again, ["{0, 7} {0, 9} down", "{0, 10} {0, 12} down"]);
+    for (up, _, end, _) in rig.fetches_asked(publisher).into_iter().skip(1) {
+        rig.answer_fetch(publisher, up, end, &[]);
+    }
+    let all = ["{0, 3} x", "{0, 6} x", "{0, 9} x", "{0, 12} x", "end"];
+    rig.assert_fetched(peer, id, at(0, 20), &all);
+    rig.end();
+}
+
+#[test]
+fn b053_a_mandatory_property_ends_fetches_of_the_track() {
+    let mandatory = || {
+        let list = [(0x4002, crate::wire::property::Value::Integer(1))];
+        Properties::from_list(Draft::D18.profile().integers, list).unwrap()
+    };
+    for early in [false, true] {
+        let mut rig = Rig::new();
+        let publisher = rig.publisher(Draft::D18);
+        let peer = rig.connect(Draft::D18);
+        let id = rig.fetch(peer, at(0, 0), at(1, 0), UP);
+        let up = rig.last_fetch(publisher);
+        if early {
+            let mut supply = rig.supply(publisher, up);
+            rig.supply_object(&mut supply, at(0, 0), b"x");
+        }
+        rig.grant_with(publisher, up, at(1, 0), false, mandatory());
+        rig.assert_refused(peer, id, RequestCode::UnsupportedExtension);
+        rig.end();
+    }
+    let mut rig = Rig::new();
+    let running = rig.running((Draft::D18, Draft::D18));
+    rig.ended_group(running, 3, 1);
+    rig.ended_group(running, 5, 1);
+    let id = rig.fetch(running.subscriber, at(3, 0), at(5, 1), UP);
+    assert_eq!(rig.got(running.subscriber, id), ["{3, 0} 3.0"]);
+    let up = rig.last_fetch(running.publisher);
+    rig.grant_with(running.publisher, up, at(4, 0), false, mandatory());
+    assert!(rig.broken_off(running.subscriber, id).is_some());
+    rig.end();
+}
