@@ -6,6 +6,7 @@ pub mod client;
 pub mod date;
 pub mod date_server;
 pub mod flags;
+pub mod limits;
 pub mod logging;
 pub mod mlog;
 pub mod runtime;

@@ -192,6 +192,56 @@ const LIMITS: &[Limit] = &[
         limits.max_rendezvous_timeout
     ),
     limit!(
+        Count,
+        0,
+        "max_fetches",
+        "FETCHes at once",
+        limits.max_fetches,
+        fetches.max_fetches
+    ),
+    limit!(
+        Count,
+        0,
+        "max_fills",
+        "FETCHes of the relay's own at once",
+        limits.max_fills
+    ),
+    limit!(
+        Count,
+        1,
+        "max_fills_per_track",
+        "FETCHes of the relay's own for one track at once",
+        limits.max_fills_per_track
+    ),
+    limit!(
+        Count,
+        1,
+        "max_fills_ahead",
+        "Holes for which one FETCH makes the relay ask at once",
+        limits.max_fills_ahead
+    ),
+    limit!(
+        Bytes,
+        1,
+        "max_fetch_ahead",
+        "How far the relay's own FETCH may be ahead of those that it is for",
+        limits.max_fetch_ahead
+    ),
+    limit!(
+        Time,
+        1,
+        "fill_timeout",
+        "How long a FETCH waits for publishers from which nothing comes",
+        limits.fill_timeout
+    ),
+    limit!(
+        Count,
+        1,
+        "cache_high_water",
+        "Percentage of the memory for objects from which on the cache gives way",
+        limits.cache_high_water
+    ),
+    limit!(
         Time,
         1,
         "answer_timeout",
@@ -507,6 +557,62 @@ const LIMITS: &[Limit] = &[
         fanout.max_facts
     ),
     limit!(
+        Count,
+        0,
+        "max_cached_tracks",
+        "Tracks in the cache",
+        cache.max_tracks
+    ),
+    limit!(
+        Count,
+        0,
+        "max_cached_groups_per_track",
+        "Groups of a track in the cache",
+        cache.max_groups_per_track
+    ),
+    limit!(
+        Bytes,
+        1,
+        "max_cache_bytes",
+        "Objects in the cache",
+        cache.max_bytes
+    ),
+    limit!(
+        Time,
+        1,
+        "max_cache_age",
+        "How long a group stays in the cache",
+        cache.max_age
+    ),
+    limit!(
+        Count,
+        1,
+        "max_cached_gaps_per_track",
+        "Intervals in which a track's missing objects are remembered",
+        cache.max_gaps_per_track
+    ),
+    limit!(
+        Count,
+        1,
+        "max_fetches_per_connection",
+        "FETCHes served to one peer at once",
+        fetches.max_fetches_per_connection
+    ),
+    limit!(
+        Count,
+        1,
+        "max_ahead_entries",
+        "Objects of one FETCH that wait for the transport",
+        fetches.max_ahead_entries
+    ),
+    limit!(
+        Bytes,
+        1,
+        "max_ahead_bytes",
+        "Bytes of one FETCH that wait for the transport",
+        fetches.max_ahead_bytes
+    ),
+    limit!(
         Time,
         1,
         "idle_timeout",
@@ -623,6 +729,11 @@ impl LimitFlags {
                 (limit.set)(settings, *number);
             }
         }
+        if !self.0.iter().any(|(flag, _)| *flag == "max_cache_bytes") {
+            // The default suits the default of what it is a part of.
+            let half = settings.limits.max_object_bytes.number() / 2;
+            settings.cache.max_bytes = settings.cache.max_bytes.min(half);
+        }
         check(settings)
     }
 }
@@ -644,6 +755,15 @@ fn check(settings: &Settings) -> Result<(), String> {
     }
     if transport.stream_window > transport.publisher_window {
         return Err("--stream_window must not be more than --publisher_window".to_owned());
+    }
+    if settings.cache.max_bytes > settings.limits.max_object_bytes.number() {
+        return Err(format!(
+            "--max_cache_bytes is more than the half of --max_memory_bytes that is for objects, {} bytes",
+            settings.limits.max_object_bytes
+        ));
+    }
+    if settings.limits.cache_high_water > 100 {
+        return Err("--cache_high_water is a percentage: no more than 100".to_owned());
     }
     let reservations = oxymoq_core::reservations::Reservations::new(
         settings.limits.max_transport_bytes,
@@ -803,6 +923,8 @@ mod tests {
         assert_eq!(same.limits, default.limits);
         assert_eq!(same.session, default.session);
         assert_eq!(same.fanout, default.fanout);
+        assert_eq!(same.cache, default.cache);
+        assert_eq!(same.fetches, default.fetches);
         assert_eq!(same.transport, default.transport);
     }
 
@@ -833,6 +955,11 @@ mod tests {
         assert_eq!(told.limits.answer_timeout, Duration::from_millis(1500));
         assert_eq!(told.transport.idle_timeout, Duration::from_secs(120));
         assert_eq!(told.transport.stream_window, 65_536);
+        assert_eq!(
+            told.cache.max_bytes,
+            25 << 20,
+            "half of what objects may have"
+        );
     }
 
     #[test]
@@ -855,6 +982,8 @@ mod tests {
             ("--keep_alive 30s", "--idle_timeout"),
             ("--retry_above 2000", "--max_handshakes"),
             ("--stream_window 1G", "--publisher_window"),
+            ("--max_cache_bytes 2G", "--max_memory_bytes"),
+            ("--cache_high_water 101", "percentage"),
         ] {
             let error = settings(line).map(|_| ()).unwrap_err();
             assert!(error.contains(sentence), "{line}: {error}");

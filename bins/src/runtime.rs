@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::ValueEnum;
-use oxymoq_core::runtime::{Certificate, Settings};
+use oxymoq_core::runtime::{Certificate, Settings, TransportSettings};
 use oxymoq_core::transport::{Application, Exit};
 
 #[cfg(not(any(feature = "tokio", feature = "smol")))]
@@ -28,6 +28,44 @@ impl Default for Runtime {
         return Self::Smol;
     }
 }
+
+impl Runtime {
+    /// What a relay should be run with unless it is told otherwise.
+    ///
+    /// Windows stay as they are with s2n-quic, so subscribers and publishers get the same: less than is good for those, and
+    /// more than is needed for these.
+    pub const fn prepare(self, transport: &mut TransportSettings) {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => {}
+            #[cfg(feature = "smol")]
+            Self::Smol => {
+                transport.receive_window = 512 << 10;
+                transport.stream_window = 256 << 10;
+            }
+        }
+    }
+
+    /// What connections may cost with these settings: a window that cannot be raised is the widest.
+    #[must_use]
+    pub fn costs(self, transport: &TransportSettings) -> TransportSettings {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => transport.clone(),
+            #[cfg(feature = "smol")]
+            Self::Smol => TransportSettings {
+                publisher_window: transport.receive_window,
+                max_uni_streams: transport.max_uni_streams.max(SMOL_STREAMS),
+                max_bidi_streams: transport.max_bidi_streams.max(SMOL_STREAMS),
+                ..transport.clone()
+            },
+        }
+    }
+}
+
+/// Streams of each kind that s2n-quic lets a peer open from the start, see [`oxymoq_smol`].
+#[cfg(feature = "smol")]
+const SMOL_STREAMS: u64 = 1024;
 
 /// A program's socket, ready to work.
 #[derive(Clone, Debug, PartialEq, Eq)]

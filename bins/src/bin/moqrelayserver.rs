@@ -11,9 +11,11 @@ use bytes::Bytes;
 use clap::{ArgAction, Parser};
 use oxymoq::client::IMPLEMENTATION;
 use oxymoq::flags::{self, Common, ServerIdentity};
+use oxymoq::limits::LimitFlags;
 use oxymoq::{cli, logging, runtime};
+use oxymoq_core::fanout::LagPolicy;
 use oxymoq_core::relay::{self, Relay};
-use oxymoq_core::runtime::{Congestion, ServerSettings, Settings, TransportSettings};
+use oxymoq_core::runtime::{Congestion, ServerSettings, Settings};
 use oxymoq_core::transport::Exit;
 
 /// Relay MoQT tracks from publishers to any number of subscribers
@@ -43,30 +45,31 @@ struct Flags {
     #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     qmux: bool,
     /// How to decide the sending rate
-    #[arg(long, value_enum, default_value_t = CongestionFlag::Cubic)]
+    #[arg(long, value_enum, default_value_t = CongestionFlag::Cubic, help_heading = "Limits")]
     congestion: CongestionFlag,
+    /// What happens to a subscriber that is further behind than --max_subscriber_lag: it goes, or whole groups are left out
+    #[arg(long = "lag_policy", value_enum, default_value_t = LagFlag::End, help_heading = "Limits")]
+    lag_policy: LagFlag,
+    /// Hand several packets to the network card in one call
+    #[arg(long, default_value_t = true, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set, help_heading = "Limits")]
+    gso: bool,
     #[command(flatten)]
-    cache: CacheFlags,
-}
-
-/// Moxygen's cache flags: accepted, so that scripts keep working, until there is a cache for them.
-#[derive(clap::Args, Debug)]
-struct CacheFlags {
-    /// Keep objects for FETCH (no effect yet: this version answers no FETCH)
-    #[arg(long = "enable_cache", num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    enable_cache: Option<bool>,
-    /// Tracks to keep (no effect yet)
-    #[arg(long = "max_cached_tracks")]
-    max_cached_tracks: Option<u64>,
-    /// Groups to keep of each track (no effect yet)
-    #[arg(long = "max_cached_groups_per_track")]
-    max_cached_groups_per_track: Option<u64>,
+    limits: LimitFlags,
+    /// Keep objects of the past, so that a FETCH needs no publisher; without it nothing is kept
+    #[arg(long = "enable_cache", default_value_t = true, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    enable_cache: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum CongestionFlag {
     Cubic,
     Bbr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum LagFlag {
+    End,
+    Skip,
 }
 
 fn main() -> ExitCode {
@@ -80,9 +83,6 @@ fn run(flags: &Flags) -> Result<Exit, String> {
     if !flags.quic {
         return Err("--noquic leaves nothing to serve; leave it out".to_owned());
     }
-    if flags.cache.is_set() {
-        log::warn!("the cache flags have no effect yet: this version answers no FETCH");
-    }
     let drafts = flags.common.drafts()?;
     let paths = paths(flags.endpoint.as_deref())?;
     let server = ServerSettings {
@@ -90,33 +90,42 @@ fn run(flags: &Flags) -> Result<Exit, String> {
         certificate: flags.identity.certificate_unless(flags.insecure)?,
         alpns: flags::server_alpns(&drafts),
     };
-    let settings = Settings {
-        server: Some(server),
-        transport: TransportSettings {
-            congestion: match flags.congestion {
-                CongestionFlag::Cubic => Congestion::Cubic,
-                CongestionFlag::Bbr => Congestion::Bbr,
-            },
-            ..TransportSettings::default()
-        },
-        ..Settings::default()
-    };
-    let relay = Relay::new(relay::Settings {
+    let runtime = flags.common.runtime;
+    let mut relay = relay::Settings {
         drafts,
         paths: paths.clone(),
         implementation: Bytes::from_static(IMPLEMENTATION.as_bytes()),
         ..relay::Settings::default()
-    });
-    runtime::serve(flags.common.runtime, settings, relay, |bound| {
+    };
+    flags.bound(&mut relay)?;
+    let settings = Settings {
+        server: Some(server),
+        transport: relay.transport.clone(),
+        ..Settings::default()
+    };
+    relay.transport = runtime.costs(&relay.transport);
+    runtime::serve(runtime, settings, Relay::new(relay), |bound| {
         announce(bound, &paths, flags);
     })
 }
 
-impl CacheFlags {
-    const fn is_set(&self) -> bool {
-        self.enable_cache.is_some()
-            || self.max_cached_tracks.is_some()
-            || self.max_cached_groups_per_track.is_some()
+impl Flags {
+    /// The bounds of everything.
+    fn bound(&self, relay: &mut relay::Settings) -> Result<(), String> {
+        relay.fanout.lag_policy = match self.lag_policy {
+            LagFlag::End => LagPolicy::End,
+            LagFlag::Skip => LagPolicy::Skip,
+        };
+        relay.transport.congestion = match self.congestion {
+            CongestionFlag::Cubic => Congestion::Cubic,
+            CongestionFlag::Bbr => Congestion::Bbr,
+        };
+        relay.transport.gso = self.gso;
+        self.limits.apply(relay, self.common.runtime)?;
+        if !self.enable_cache {
+            relay.cache.max_tracks = 0;
+        }
+        Ok(())
     }
 }
 
@@ -156,5 +165,66 @@ fn announce(bound: &runtime::Bound, paths: &[Bytes], flags: &Flags) {
         eprintln!(
             "  cargo run --release --bin moqtextclient --{trust} --connect_url {url} --track_namespace moq-date --track_name date"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn bounds(line: &str) -> relay::Settings {
+        let words = std::iter::once("moqrelayserver").chain(line.split_whitespace());
+        let flags: Flags = cli::try_parse(words.map(Into::into)).unwrap();
+        let mut settings = relay::Settings::default();
+        flags.bound(&mut settings).unwrap();
+        settings
+    }
+
+    #[test]
+    fn moxygens_cache_flags_have_its_defaults_and_are_obeyed() {
+        let cache = bounds("").cache;
+        assert_eq!((cache.max_tracks, cache.max_groups_per_track), (100, 3));
+        assert_eq!(bounds("--noenable_cache").cache.max_tracks, 0);
+        let line = "--enable_cache --max_cached_tracks 7 --max_cached_groups_per_track=2 --max_cache_bytes 5M --max_cache_age 90s";
+        let cache = bounds(line).cache;
+        assert_eq!((cache.max_tracks, cache.max_groups_per_track), (7, 2));
+        assert_eq!(cache.max_bytes, 5 << 20);
+        assert_eq!(cache.max_age, std::time::Duration::from_secs(90));
+    }
+
+    #[test]
+    fn choices_are_obeyed() {
+        assert_eq!(bounds("").fanout.lag_policy, LagPolicy::End);
+        assert_eq!(
+            bounds("--lag_policy=skip").fanout.lag_policy,
+            LagPolicy::Skip
+        );
+        assert_eq!(
+            bounds("--congestion bbr").transport.congestion,
+            Congestion::Bbr
+        );
+        assert!(bounds("").transport.gso && !bounds("--nogso").transport.gso);
+    }
+
+    #[test]
+    fn every_limit_in_the_table_has_its_flag_and_every_flag_for_limits_its_row() {
+        let page = include_str!("../../../core/src/limits.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let told: BTreeSet<&str> = rows
+            .map(|row| {
+                let (_, flag) = row.rsplit_once(" | `--").expect(row);
+                flag.strip_suffix("` |").expect(row)
+            })
+            .collect();
+        let command = Flags::command();
+        let flags = command
+            .get_arguments()
+            .filter(|argument| argument.get_help_heading() == Some("Limits"));
+        let flags: BTreeSet<&str> = flags.filter_map(clap::Arg::get_long).collect();
+        assert_eq!(told, flags);
     }
 }

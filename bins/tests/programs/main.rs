@@ -7,5 +7,6 @@
 )]
 
 mod dates;
+mod limits;
 mod mistakes;
 mod process;
