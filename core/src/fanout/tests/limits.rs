@@ -490,3 +490,67 @@ fn groups_are_not_given_up_if_the_source_waits() {
     assert!(stage.fanout.may_go_on(stage.track));
     assert_eq!(stage.ids(subscriber).len(), 48);
 }
+
+#[test]
+fn max_ranges_per_group_makes_the_lowest_gap_count_as_received() {
+    let mut stage = Stage::with_limits(Limits {
+        max_ranges_per_group: 2,
+        ..Limits::default()
+    });
+    let subscriber = stage.plain_subscriber();
+    for id in [0, 2, 4, 6, 1, 5] {
+        let object = datagram(0, id, b"x");
+        stage
+            .fanout
+            .datagram(stage.now, stage.track, SOURCE, object)
+            .unwrap();
+        stage.settle();
+    }
+    let ids: Vec<_> = stage.peers[&subscriber]
+        .datagram_objects()
+        .iter()
+        .map(|object| object.location.object.0)
+        .collect();
+    assert_eq!(ids, [0, 2, 4, 6, 5], "1 lies in a gap that was given up");
+}
+
+#[test]
+fn range_end_linger_and_drain_timeout_are_how_long_ends_are_waited_for() {
+    let mut stage = Stage::with_limits(Limits {
+        range_end_linger: Duration::from_secs(3),
+        drain_timeout: Duration::from_secs(5),
+        ..Limits::default()
+    });
+    let range = Filter::AbsoluteRange {
+        start: Location {
+            group: GroupId(0),
+            object: ObjectId(0),
+        },
+        end_group: GroupId(0),
+    };
+    let first = stage.subscriber(
+        Draft::D18,
+        &Parameters {
+            filter: Some(range),
+            ..Parameters::default()
+        },
+    );
+    let stalled = stage.plain_subscriber();
+    stage.peer(stalled).stalled = true;
+    stage.group(1, 1);
+    stage.settle();
+    stage.pass(Duration::from_millis(2_900));
+    assert!(stage.done(first).is_empty());
+    stage.pass(Duration::from_millis(200));
+    assert_eq!(stage.done(first), [DoneCode::SubscriptionEnded]);
+    let track = stage.track;
+    stage
+        .fanout
+        .close_track(stage.now, track, DoneCode::TrackEnded, "over");
+    stage.settle();
+    stage.pass(Duration::from_millis(4_900));
+    assert!(stage.done(stalled).is_empty());
+    stage.pass(Duration::from_millis(200));
+    assert_eq!(stage.done(stalled), [DoneCode::TrackEnded]);
+    assert_eq!(stage.used(), 0);
+}
