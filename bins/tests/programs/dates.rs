@@ -16,7 +16,7 @@ fn seconds(client: &mut Process, count: usize) -> Vec<u64> {
 }
 
 #[track_caller]
-fn assert_consecutive(seconds: &[u64]) {
+pub(crate) fn assert_consecutive(seconds: &[u64]) {
     for pair in seconds.windows(2) {
         assert_eq!(
             pair[1],
@@ -27,7 +27,7 @@ fn assert_consecutive(seconds: &[u64]) {
 }
 
 /// Every way to speak: transport and draft.
-const WAYS: [(&str, &str); 4] = [
+pub(crate) const WAYS: [(&str, &str); 4] = [
     ("https", "18"),
     ("https", "16"),
     ("moqt", "18"),

@@ -9,4 +9,5 @@
 mod dates;
 mod limits;
 mod mistakes;
+mod past;
 mod process;
