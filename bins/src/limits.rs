@@ -104,6 +104,7 @@ macro_rules! limit {
 }
 
 /// Every limit that is a number or a time. Those that are a choice are flags of the relay's own.
+#[rustfmt::skip] // One line for each.
 const LIMITS: &[Limit] = &[
     Limit {
         unit: Unit::Bytes,
@@ -119,597 +120,91 @@ const LIMITS: &[Limit] = &[
             settings.limits.max_transport_bytes = number - number / 2;
         },
     },
-    limit!(
-        Count,
-        1,
-        "max_connections",
-        "Connections at once; further clients are refused",
-        limits.max_connections
-    ),
-    limit!(
-        Count,
-        0,
-        "max_announcements",
-        "Namespaces announced at once",
-        limits.max_announcements
-    ),
-    limit!(
-        Count,
-        0,
-        "max_watches",
-        "Prefixes that peers want to hear of at once",
-        limits.max_watches
-    ),
-    limit!(
-        Count,
-        0,
-        "max_track_watches",
-        "Prefixes under which peers want to hear of tracks at once",
-        limits.max_track_watches
-    ),
-    limit!(
-        Count,
-        1,
-        "max_offers_per_watch",
-        "Tracks offered under one prefix at once",
-        limits.max_offers_per_watch
-    ),
-    limit!(
-        Count,
-        1,
-        "max_tracks",
-        "Tracks subscribed to at once",
-        limits.max_tracks,
-        fanout.max_tracks
-    ),
-    limit!(
-        Count,
-        1,
-        "max_publishers_per_track",
-        "Publishers at which one track is subscribed to",
-        limits.max_publishers_per_track,
-        fanout.max_sources_per_track
-    ),
-    limit!(
-        Count,
-        1,
-        "max_waiting",
-        "Subscriptions to one track that wait for its publisher's answer",
-        limits.max_waiting
-    ),
-    limit!(
-        Count,
-        0,
-        "max_rendezvous",
-        "Subscriptions that wait for a publisher to come",
-        limits.max_rendezvous
-    ),
-    limit!(
-        Time,
-        1,
-        "max_rendezvous_timeout",
-        "How long a subscription may wait for a publisher to come",
-        limits.max_rendezvous_timeout
-    ),
-    limit!(
-        Count,
-        0,
-        "max_fetches",
-        "FETCHes at once",
-        limits.max_fetches,
-        fetches.max_fetches
-    ),
-    limit!(
-        Count,
-        0,
-        "max_fills",
-        "FETCHes of the relay's own at once",
-        limits.max_fills
-    ),
-    limit!(
-        Count,
-        1,
-        "max_fills_per_track",
-        "FETCHes of the relay's own for one track at once",
-        limits.max_fills_per_track
-    ),
-    limit!(
-        Count,
-        1,
-        "max_fills_ahead",
-        "Holes for which one FETCH makes the relay ask at once",
-        limits.max_fills_ahead
-    ),
-    limit!(
-        Bytes,
-        1,
-        "max_fetch_ahead",
-        "How far the relay's own FETCH may be ahead of those that it is for",
-        limits.max_fetch_ahead
-    ),
-    limit!(
-        Time,
-        1,
-        "fill_timeout",
-        "How long a FETCH waits for publishers from which nothing comes",
-        limits.fill_timeout
-    ),
-    limit!(
-        Count,
-        1,
-        "cache_high_water",
-        "Percentage of the memory for objects from which on the cache gives way",
-        limits.cache_high_water
-    ),
-    limit!(
-        Time,
-        1,
-        "answer_timeout",
-        "How long a publisher may take to answer",
-        limits.answer_timeout
-    ),
-    limit!(
-        Time,
-        1,
-        "max_pause",
-        "How long a publisher waits for subscribers none of whom takes anything",
-        limits.max_pause
-    ),
-    limit!(
-        Time,
-        0,
-        "publisher_grace",
-        "How long subscribers of a track that lost its publisher stay for another",
-        limits.publisher_grace
-    ),
-    limit!(
-        Time,
-        1,
-        "shutdown_timeout",
-        "How long peers have to leave at a shutdown",
-        limits.drain_timeout
-    ),
-    limit!(
-        Count,
-        1,
-        "max_requests",
-        "Requests that a peer may have open",
-        session.max_requests
-    ),
-    limit!(
-        Count,
-        1,
-        "max_requests_sent",
-        "Requests that may be open at one peer",
-        session.max_requests_sent
-    ),
-    limit!(
-        Count,
-        1,
-        "max_updates",
-        "Updates of one request that wait for an answer",
-        session.max_updates
-    ),
-    limit!(
-        Count,
-        1,
-        "max_namespaces",
-        "Namespaces told in answer to one request",
-        session.max_namespaces
-    ),
-    limit!(
-        Count,
-        1,
-        "max_silent_streams",
-        "Request streams of a peer on which it says nothing",
-        session.max_silent_streams
-    ),
-    limit!(
-        Count,
-        1,
-        "max_request_id_gaps",
-        "Ranges of request ids that a peer skipped and may still use",
-        session.max_request_id_gaps
-    ),
-    limit!(
-        Time,
-        1,
-        "request_id_gap_timeout",
-        "How long a skipped request id may take to arrive",
-        session.request_id_gap_timeout
-    ),
-    limit!(
-        Count,
-        1,
-        "max_tombstones",
-        "Withdrawn requests of a peer that are remembered",
-        session.max_tombstones
-    ),
-    limit!(
-        Count,
-        1,
-        "max_event_backlog",
-        "Events of one session that wait for the relay",
-        session.max_event_backlog
-    ),
-    limit!(
-        Bytes,
-        1,
-        "max_auth_token_cache_size",
-        "Tokens that a peer may register",
-        session.max_auth_token_cache_size
-    ),
-    limit!(
-        Count,
-        0,
-        "max_early_streams",
-        "Streams of a peer that wait for their track to be known",
-        session.max_early_streams
-    ),
-    limit!(
-        Count,
-        0,
-        "max_early_datagrams",
-        "Datagrams of a peer that wait for their track to be known",
-        session.max_early_datagrams
-    ),
-    limit!(
-        Time,
-        1,
-        "early_data_timeout",
-        "How long data waits for its track to be known",
-        session.early_data_timeout
-    ),
-    limit!(
-        Count,
-        1,
-        "max_paused_streams",
-        "Streams of a publisher that may be left unread at once",
-        session.max_paused_streams
-    ),
-    limit!(
-        Count,
-        1,
-        "max_ended_aliases",
-        "Aliases of ended subscriptions that are remembered",
-        session.max_ended_aliases
-    ),
-    limit!(
-        Time,
-        1,
-        "publish_done_timeout",
-        "How long data may come after the end of a subscription was told",
-        session.publish_done_timeout
-    ),
-    limit!(
-        Count,
-        1,
-        "max_checked_groups",
-        "Groups of a track in which contradictions are noticed",
-        session.max_checked_groups
-    ),
-    limit!(
-        Count,
-        1,
-        "max_checked_subgroups",
-        "Subgroups of a group in which contradictions are noticed",
-        session.max_checked_subgroups
-    ),
-    limit!(
-        Time,
-        1,
-        "setup_timeout",
-        "How long a peer may take for the set-up of its session",
-        session.setup_timeout
-    ),
-    limit!(
-        Time,
-        1,
-        "request_drain_timeout",
-        "How long a peer may take to end the stream of a request that is over",
-        session.drain_timeout
-    ),
-    limit!(
-        Bytes,
-        1,
-        "max_control_backlog",
-        "Control messages that wait for one peer",
-        session.max_control_backlog
-    ),
-    limit!(
-        Bytes,
-        1,
-        "max_unfinished_messages",
-        "Control messages of a peer of which only a part arrived",
-        session.max_unfinished_messages
-    ),
-    limit!(
-        Count,
-        1,
-        "max_datagram_backlog",
-        "Datagrams that wait for one peer",
-        session.max_datagram_backlog
-    ),
-    limit!(
-        Count,
-        1,
-        "max_open_data_streams",
-        "Data streams open towards one peer",
-        session.max_open_data_streams
-    ),
-    limit!(
-        Count,
-        1,
-        "max_incoming_data_streams",
-        "Data streams that a publisher may have open",
-        session.max_incoming_data_streams
-    ),
-    limit!(
-        Bytes,
-        1,
-        "read_size",
-        "Bytes read from a stream at a time",
-        session.read_size
-    ),
-    limit!(
-        Count,
-        1,
-        "max_live_groups",
-        "Groups of a track that are not through yet",
-        fanout.max_live_groups
-    ),
-    limit!(
-        Count,
-        0,
-        "remembered_groups",
-        "Groups of a track whose objects are remembered",
-        fanout.remembered_groups
-    ),
-    limit!(
-        Count,
-        1,
-        "max_subgroups_per_group",
-        "Subgroups of a group in memory",
-        fanout.max_subgroups_per_group
-    ),
-    limit!(
-        Count,
-        1,
-        "max_streams_per_subgroup",
-        "Streams that bring the same subgroup at once",
-        fanout.max_streams_per_subgroup
-    ),
-    limit!(
-        Count,
-        1,
-        "max_objects_per_subgroup",
-        "Objects of a subgroup in memory",
-        fanout.max_objects_per_subgroup
-    ),
-    limit!(
-        Count,
-        1,
-        "max_ranges_per_group",
-        "Intervals in which the objects received of a group are remembered",
-        fanout.max_ranges_per_group
-    ),
-    limit!(
-        Count,
-        1,
-        "max_datagrams_per_track",
-        "Datagrams of a track in memory",
-        fanout.max_datagrams_per_track
-    ),
-    limit!(
-        Count,
-        1,
-        "max_subscriptions",
-        "Subscriptions at once, of all peers",
-        fanout.max_subscriptions
-    ),
-    limit!(
-        Bytes,
-        1,
-        "max_subscriber_lag",
-        "How far a subscriber may be behind",
-        fanout.max_subscriber_lag
-    ),
-    limit!(
-        Bytes,
-        1,
-        "max_backlog",
-        "How far all subscribers of a track may be behind before its publishers have to wait",
-        fanout.max_backlog
-    ),
-    limit!(
-        Bytes,
-        1,
-        "max_backlog_under_pressure",
-        "The same while memory is short",
-        fanout.max_backlog_under_pressure
-    ),
-    limit!(
-        Time,
-        1,
-        "range_end_linger",
-        "How long a subscription that is past its range waits for stragglers",
-        fanout.range_end_linger
-    ),
-    limit!(
-        Time,
-        1,
-        "track_drain_timeout",
-        "How long subscribers may take for the rest of a track that ended",
-        fanout.drain_timeout
-    ),
-    limit!(
-        Count,
-        1,
-        "max_notices",
-        "Notices of the tracks that wait for the relay",
-        fanout.max_notices
-    ),
-    limit!(
-        Count,
-        1,
-        "max_facts",
-        "Objects and gaps that wait to be taken into the cache",
-        fanout.max_facts
-    ),
-    limit!(
-        Count,
-        0,
-        "max_cached_tracks",
-        "Tracks in the cache",
-        cache.max_tracks
-    ),
-    limit!(
-        Count,
-        0,
-        "max_cached_groups_per_track",
-        "Groups of a track in the cache",
-        cache.max_groups_per_track
-    ),
-    limit!(
-        Bytes,
-        1,
-        "max_cache_bytes",
-        "Objects in the cache",
-        cache.max_bytes
-    ),
-    limit!(
-        Time,
-        1,
-        "max_cache_age",
-        "How long a group stays in the cache",
-        cache.max_age
-    ),
-    limit!(
-        Count,
-        1,
-        "max_cached_gaps_per_track",
-        "Intervals in which a track's missing objects are remembered",
-        cache.max_gaps_per_track
-    ),
-    limit!(
-        Count,
-        1,
-        "max_fetches_per_connection",
-        "FETCHes served to one peer at once",
-        fetches.max_fetches_per_connection
-    ),
-    limit!(
-        Count,
-        1,
-        "max_ahead_entries",
-        "Objects of one FETCH that wait for the transport",
-        fetches.max_ahead_entries
-    ),
-    limit!(
-        Bytes,
-        1,
-        "max_ahead_bytes",
-        "Bytes of one FETCH that wait for the transport",
-        fetches.max_ahead_bytes
-    ),
-    limit!(
-        Time,
-        1,
-        "idle_timeout",
-        "Give up on a peer from which nothing came for so long",
-        transport.idle_timeout
-    ),
-    limit!(
-        Time,
-        0,
-        "keep_alive",
-        "Say something after so long a silence; 0s: never",
-        transport.keep_alive
-    ),
-    limit!(
-        Count,
-        1,
-        "max_uni_streams",
-        "Unidirectional streams that a peer may have open before it publishes",
-        transport.max_uni_streams
-    ),
-    limit!(
-        Count,
-        1,
-        "max_bidi_streams",
-        "Bidirectional streams that a peer may have open at first",
-        transport.max_bidi_streams
-    ),
-    limit!(
-        Bytes,
-        1,
-        "receive_window",
-        "Unread bytes of a peer, until it publishes",
-        transport.receive_window
-    ),
-    limit!(
-        Bytes,
-        1,
-        "publisher_window",
-        "Unread bytes of a publisher",
-        transport.publisher_window
-    ),
-    limit!(
-        Bytes,
-        1,
-        "stream_window",
-        "Unread bytes on one stream",
-        transport.stream_window
-    ),
-    limit!(
-        Bytes,
-        1,
-        "max_unacked",
-        "Bytes sent to one peer and not acknowledged",
-        transport.max_unacked
-    ),
-    limit!(
-        Bytes,
-        1,
-        "datagram_receive_buffer",
-        "Datagrams of one peer that wait to be looked at",
-        transport.datagram_receive_buffer
-    ),
-    limit!(
-        Bytes,
-        1,
-        "datagram_send_buffer",
-        "Datagrams that wait to be sent to one peer",
-        transport.datagram_send_buffer
-    ),
-    limit!(
-        Time,
-        1,
-        "handshake_timeout",
-        "How long a client may take for its handshake",
-        transport.handshake_timeout
-    ),
-    limit!(
-        Count,
-        0,
-        "retry_above",
-        "Handshakes at once above which clients prove their address first",
-        transport.retry_above
-    ),
-    limit!(
-        Count,
-        1,
-        "max_handshakes",
-        "Handshakes at once above which clients are refused",
-        transport.max_handshakes
-    ),
-    limit!(
-        Bytes,
-        1,
-        "socket_buffer",
-        "Buffers of the UDP socket, each way",
-        transport.socket_buffer
-    ),
+    limit!(Count, 1, "max_connections", "Connections at once; further clients are refused", limits.max_connections),
+    limit!(Count, 0, "max_announcements", "Namespaces announced at once", limits.max_announcements),
+    limit!(Count, 0, "max_watches", "Prefixes that peers want to hear of at once", limits.max_watches),
+    limit!(Count, 0, "max_track_watches", "Prefixes under which peers want to hear of tracks at once", limits.max_track_watches),
+    limit!(Count, 1, "max_offers_per_watch", "Tracks offered under one prefix at once", limits.max_offers_per_watch),
+    limit!(Count, 1, "max_tracks", "Tracks subscribed to at once", limits.max_tracks, fanout.max_tracks),
+    limit!(Count, 1, "max_publishers_per_track", "Publishers at which one track is subscribed to", limits.max_publishers_per_track, fanout.max_sources_per_track),
+    limit!(Count, 1, "max_waiting", "Subscriptions to one track that wait for its publisher's answer", limits.max_waiting),
+    limit!(Count, 0, "max_rendezvous", "Subscriptions that wait for a publisher to come", limits.max_rendezvous),
+    limit!(Time, 1, "max_rendezvous_timeout", "How long a subscription may wait for a publisher to come", limits.max_rendezvous_timeout),
+    limit!(Count, 0, "max_fetches", "FETCHes at once", limits.max_fetches, fetches.max_fetches),
+    limit!(Count, 0, "max_fills", "FETCHes of the relay's own at once", limits.max_fills),
+    limit!(Count, 1, "max_fills_per_track", "FETCHes of the relay's own for one track at once", limits.max_fills_per_track),
+    limit!(Count, 1, "max_fills_ahead", "Holes for which one FETCH makes the relay ask at once", limits.max_fills_ahead),
+    limit!(Count, 1, "max_fill_spans", "Intervals in which what one FETCH of the relay's own lost is remembered", limits.max_fill_spans),
+    limit!(Bytes, 1, "max_fetch_ahead", "How far the relay's own FETCH may be ahead of those that it is for", limits.max_fetch_ahead),
+    limit!(Time, 1, "fill_timeout", "How long a FETCH waits for publishers from which nothing comes", limits.fill_timeout),
+    limit!(Count, 1, "cache_high_water", "Percentage of the memory for objects from which on the cache gives way", limits.cache_high_water),
+    limit!(Time, 1, "answer_timeout", "How long a publisher may take to answer", limits.answer_timeout),
+    limit!(Time, 1, "max_pause", "How long a publisher waits for subscribers none of whom takes anything", limits.max_pause),
+    limit!(Time, 0, "publisher_grace", "How long subscribers of a track that lost its publisher stay for another", limits.publisher_grace),
+    limit!(Time, 1, "shutdown_timeout", "How long peers have to leave at a shutdown", limits.drain_timeout),
+    limit!(Count, 1, "max_requests", "Requests that a peer may have open", session.max_requests),
+    limit!(Count, 1, "max_requests_sent", "Requests that may be open at one peer", session.max_requests_sent),
+    limit!(Count, 1, "max_updates", "Updates of one request that wait for an answer", session.max_updates),
+    limit!(Count, 1, "max_namespaces", "Namespaces told in answer to one request", session.max_namespaces),
+    limit!(Count, 1, "max_silent_streams", "Request streams of a peer on which it says nothing", session.max_silent_streams),
+    limit!(Count, 1, "max_request_id_gaps", "Ranges of request ids that a peer skipped and may still use", session.max_request_id_gaps),
+    limit!(Time, 1, "request_id_gap_timeout", "How long a skipped request id may take to arrive", session.request_id_gap_timeout),
+    limit!(Count, 1, "max_tombstones", "Withdrawn requests of a peer that are remembered", session.max_tombstones),
+    limit!(Count, 1, "max_event_backlog", "Events of one session that wait for the relay", session.max_event_backlog),
+    limit!(Bytes, 1, "max_auth_token_cache_size", "Tokens that a peer may register", session.max_auth_token_cache_size),
+    limit!(Count, 0, "max_early_streams", "Streams of a peer that wait for their track to be known", session.max_early_streams),
+    limit!(Count, 0, "max_early_datagrams", "Datagrams of a peer that wait for their track to be known", session.max_early_datagrams),
+    limit!(Time, 1, "early_data_timeout", "How long data waits for its track to be known", session.early_data_timeout),
+    limit!(Count, 1, "max_paused_streams", "Streams of a publisher that may be left unread at once", session.max_paused_streams),
+    limit!(Count, 1, "max_ended_aliases", "Aliases of ended subscriptions that are remembered", session.max_ended_aliases),
+    limit!(Time, 1, "publish_done_timeout", "How long data may come after the end of a subscription was told", session.publish_done_timeout),
+    limit!(Count, 1, "max_checked_groups", "Groups of a track in which contradictions are noticed", session.max_checked_groups),
+    limit!(Count, 1, "max_checked_subgroups", "Subgroups of a group in which contradictions are noticed", session.max_checked_subgroups),
+    limit!(Time, 1, "setup_timeout", "How long a peer may take for the set-up of its session", session.setup_timeout),
+    limit!(Time, 1, "request_drain_timeout", "How long a peer may take to end the stream of a request that is over", session.drain_timeout),
+    limit!(Bytes, 1, "max_control_backlog", "Control messages that wait for one peer", session.max_control_backlog),
+    limit!(Bytes, 1, "max_unfinished_messages", "Control messages of a peer of which only a part arrived", session.max_unfinished_messages),
+    limit!(Count, 1, "max_datagram_backlog", "Datagrams that wait for one peer", session.max_datagram_backlog),
+    limit!(Count, 1, "max_open_data_streams", "Data streams open towards one peer", session.max_open_data_streams),
+    limit!(Count, 1, "max_incoming_data_streams", "Data streams that a publisher may have open", session.max_incoming_data_streams),
+    limit!(Bytes, 1, "read_size", "Bytes read from a stream at a time", session.read_size),
+    limit!(Count, 1, "max_live_groups", "Groups of a track that are not through yet", fanout.max_live_groups),
+    limit!(Count, 0, "remembered_groups", "Groups of a track whose objects are remembered", fanout.remembered_groups),
+    limit!(Count, 1, "max_subgroups_per_group", "Subgroups of a group in memory", fanout.max_subgroups_per_group),
+    limit!(Count, 1, "max_streams_per_subgroup", "Streams that bring the same subgroup at once", fanout.max_streams_per_subgroup),
+    limit!(Count, 1, "max_objects_per_subgroup", "Objects of a subgroup in memory", fanout.max_objects_per_subgroup),
+    limit!(Count, 1, "max_ranges_per_group", "Intervals in which the objects received of a group are remembered", fanout.max_ranges_per_group),
+    limit!(Count, 1, "max_datagrams_per_track", "Datagrams of a track in memory", fanout.max_datagrams_per_track),
+    limit!(Count, 1, "max_subscriptions", "Subscriptions at once, of all peers", fanout.max_subscriptions),
+    limit!(Bytes, 1, "max_subscriber_lag", "How far a subscriber may be behind", fanout.max_subscriber_lag),
+    limit!(Bytes, 1, "max_backlog", "How far all subscribers of a track may be behind before its publishers have to wait", fanout.max_backlog),
+    limit!(Bytes, 1, "max_backlog_under_pressure", "The same while memory is short", fanout.max_backlog_under_pressure),
+    limit!(Time, 1, "range_end_linger", "How long a subscription that is past its range waits for stragglers", fanout.range_end_linger),
+    limit!(Time, 1, "track_drain_timeout", "How long subscribers may take for the rest of a track that ended", fanout.drain_timeout),
+    limit!(Count, 1, "max_notices", "Notices of the tracks that wait for the relay", fanout.max_notices),
+    limit!(Count, 1, "max_facts", "Objects and gaps that wait to be taken into the cache", fanout.max_facts),
+    limit!(Count, 0, "max_cached_tracks", "Tracks in the cache", cache.max_tracks),
+    limit!(Count, 0, "max_cached_groups_per_track", "Groups of a track in the cache", cache.max_groups_per_track),
+    limit!(Bytes, 1, "max_cache_bytes", "Objects in the cache", cache.max_bytes),
+    limit!(Time, 1, "max_cache_age", "How long a group stays in the cache", cache.max_age),
+    limit!(Count, 1, "max_cached_gaps_per_track", "Intervals in which a track's missing objects are remembered", cache.max_gaps_per_track),
+    limit!(Count, 1, "max_fetches_per_connection", "FETCHes served to one peer at once", fetches.max_fetches_per_connection),
+    limit!(Count, 1, "max_ahead_entries", "Objects of one FETCH that wait for the transport", fetches.max_ahead_entries),
+    limit!(Bytes, 1, "max_ahead_bytes", "Bytes of one FETCH that wait for the transport", fetches.max_ahead_bytes),
+    limit!(Time, 1, "idle_timeout", "Give up on a peer from which nothing came for so long", transport.idle_timeout),
+    limit!(Time, 0, "keep_alive", "Say something after so long a silence; 0s: never", transport.keep_alive),
+    limit!(Count, 1, "max_uni_streams", "Unidirectional streams that a peer may have open before it publishes", transport.max_uni_streams),
+    limit!(Count, 1, "max_bidi_streams", "Bidirectional streams that a peer may have open at first", transport.max_bidi_streams),
+    limit!(Bytes, 1, "receive_window", "Unread bytes of a peer, until it publishes", transport.receive_window),
+    limit!(Bytes, 1, "publisher_window", "Unread bytes of a publisher", transport.publisher_window),
+    limit!(Bytes, 1, "stream_window", "Unread bytes on one stream", transport.stream_window),
+    limit!(Bytes, 1, "max_unacked", "Bytes sent to one peer and not acknowledged", transport.max_unacked),
+    limit!(Bytes, 1, "datagram_receive_buffer", "Datagrams of one peer that wait to be looked at", transport.datagram_receive_buffer),
+    limit!(Bytes, 1, "datagram_send_buffer", "Datagrams that wait to be sent to one peer", transport.datagram_send_buffer),
+    limit!(Time, 1, "handshake_timeout", "How long a client may take for its handshake", transport.handshake_timeout),
+    limit!(Count, 0, "retry_above", "Handshakes at once above which clients prove their address first", transport.retry_above),
+    limit!(Count, 1, "max_handshakes", "Handshakes at once above which clients are refused", transport.max_handshakes),
+    limit!(Bytes, 1, "socket_buffer", "Buffers of the UDP socket, each way", transport.socket_buffer),
 ];
 
 /// What was told on the command line: a limit and its number.
@@ -814,6 +309,7 @@ impl Limit {
             .value_name(value_name)
             .help(format!("{} [default: {default}]", self.help))
             .help_heading(HEADING)
+            .allow_hyphen_values(true)
             .value_parser(ValueParser::from(|text: &str| self.read(text)))
     }
 }

@@ -17,9 +17,11 @@ fn takes_one(flags: &str, words: &[&str]) {
     let port = relay.port();
     let first = Process::start(
         "moqdateserver",
-        &format!("--insecure --relay_url https://localhost:{port}/moq"),
+        &format!(
+            "--insecure --relay_url https://localhost:{port}/moq --relay_connect_timeout 20000"
+        ),
     );
-    relay.error_with("announces moq-date");
+    relay.error_with("announces moq");
     let client = || {
         let line = format!(
             "--insecure --connect_url https://localhost:{port}/moq --track_namespace nobody --track_name x \
