@@ -344,13 +344,11 @@ impl Fanout {
             }
         }
         subscription.deliver_as(parameters, track);
-        let mut largest = None;
         match parameters.forward {
             Some(true) if !subscription.forward => {
                 subscription.forward = true;
                 subscription.join_again(track, peer.profile);
                 track.forwarding += 1;
-                largest = track.largest;
             }
             Some(false) if subscription.forward => {
                 subscription.forward = false;
@@ -362,9 +360,8 @@ impl Fanout {
         }
         let keys: Vec<Key> = subscription.lanes.keys().copied().collect();
         self.touched.extend(keys.into_iter().map(|key| (id, key)));
-        if parameters.filter.is_some() {
-            largest = track.largest;
-        }
+        // Wherever it may stand (§ LARGEST OBJECT Parameter).
+        let largest = track.largest;
         self.notify(Notice::Subscribers(id));
         self.mark(connection, request);
         Ok(RequestOk {

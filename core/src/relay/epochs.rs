@@ -189,6 +189,7 @@ impl Relay {
             return;
         };
         for (origin, parameters) in std::mem::take(&mut track.waiting) {
+            let updates = self.held_updates.remove(&origin).unwrap_or_default();
             self.no_longer_waits(origin);
             let Origin {
                 connection,
@@ -196,6 +197,8 @@ impl Relay {
             } = origin;
             self.publisher
                 .serve(now, connection, request, live, &parameters);
+            self.answer_held_updates(now, origin, updates);
+            self.request_group_of(now, connection, request, &parameters);
         }
     }
 
@@ -268,7 +271,7 @@ impl Relay {
     }
 
     fn ask_all(&mut self, now: Time, name: &FullTrackName, but: Option<ConnectionId>) {
-        let forward = self.wants_objects(name);
+        let forward = self.forwards_at_first(name);
         for publisher in self.routes.publishers_of(&name.namespace) {
             if Some(publisher.connection) != but {
                 // If it cannot be asked, the track ends when the grace does.

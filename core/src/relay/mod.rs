@@ -6,17 +6,20 @@ mod epochs;
 mod fetch;
 mod ingest;
 mod namespaces;
+mod new_group;
 mod pressure;
 mod publish;
 mod rendezvous;
 mod routes;
 mod settings;
 mod sources;
+mod status;
 mod subscribe;
 #[cfg(test)]
 mod tests;
 mod track_watches;
 mod tracks;
+mod updates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -45,6 +48,11 @@ use crate::wire::object::SubgroupHeader;
 /// A relay.
 ///
 /// An [`Application`]: an adapter drives it. It has no verbs of its own; what it does follows from its peers' requests.
+///
+/// Authorization tokens go no further than here. A token authorizes its sender towards whoever it is sent to
+/// (§ AUTHORIZATION TOKEN Parameter), and publishers are whoever announced a namespace: one who was handed the tokens of
+/// its subscribers could pass for them. So the sessions keep what is registered, resolve it and refuse what is wrong with
+/// it; this relay demands no token, and what it asks upstream it asks in its own name.
 #[derive(Debug)]
 pub struct Relay {
     settings: Settings,
@@ -54,6 +62,10 @@ pub struct Relay {
     announcements: BTreeMap<Origin, TrackNamespace>,
     /// What each SUBSCRIBE_NAMESPACE asks about.
     watches: BTreeMap<Origin, TrackNamespace>,
+    /// Updates of subscriptions that wait, to be answered when those are.
+    held_updates: BTreeMap<Origin, Vec<RequestId>>,
+    /// What publishers were asked about the status of tracks.
+    questions: status::Questions,
     /// Who wants to be offered tracks.
     track_watches: track_watches::TrackWatches,
     tracks: BTreeMap<FullTrackName, tracks::Track>,
@@ -74,6 +86,8 @@ pub struct Relay {
     parked: BTreeMap<(ConnectionId, StreamId), (Origin, SubgroupHeader)>,
     /// Until when tracks that have lost a source wait for another.
     graces: BTreeSet<(Time, FullTrackName)>,
+    /// When publishers of what nobody wants are told to pause.
+    pauses: BTreeSet<(Time, FullTrackName)>,
     /// When publishers should have answered.
     deadlines: BTreeSet<(Time, Origin)>,
     rendezvous: rendezvous::Rendezvous,
@@ -127,6 +141,8 @@ impl Relay {
             routes: routes::Routes::default(),
             announcements: BTreeMap::new(),
             watches: BTreeMap::new(),
+            held_updates: BTreeMap::new(),
+            questions: status::Questions::default(),
             track_watches: track_watches::TrackWatches::default(),
             tracks: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -139,6 +155,7 @@ impl Relay {
             feeds: BTreeMap::new(),
             parked: BTreeMap::new(),
             graces: BTreeSet::new(),
+            pauses: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             rendezvous: rendezvous::Rendezvous::default(),
             fetching,
@@ -197,15 +214,7 @@ impl Relay {
                 );
             }
             Event::Request { id, request } => self.handle_request(now, origin(id), request),
-            Event::Response { id, response } => match response {
-                Response::SubscribeOk(ok) => self.established(now, origin(id), ok),
-                Response::Error(refusal) if self.is_fill(origin(id)) => {
-                    self.fill_refused(now, origin(id), &refusal);
-                }
-                Response::Error(refusal) => self.refused(now, origin(id), &refusal),
-                Response::FetchOk(ok) => self.fill_granted(now, origin(id), ok),
-                Response::Ok(_) => {}
-            },
+            Event::Response { id, response } => self.handle_response(now, origin(id), response),
             Event::Update {
                 id,
                 update,
@@ -264,17 +273,36 @@ impl Relay {
             let refusal = Refusal::new(RequestCode::GoingAway, SHUTTING_DOWN);
             return self.respond(now, origin, Response::Error(refusal));
         }
-        let unbuilt = match request {
-            Request::Subscribe(subscribe) => return self.subscribe(now, origin, subscribe),
-            Request::Publish(request) => return self.publish(now, origin, request),
-            Request::PublishNamespace(request) => return self.announce(now, origin, &request),
-            Request::SubscribeNamespace(request) => return self.watch(now, origin, &request),
-            Request::SubscribeTracks(request) => return self.watch_tracks(now, origin, request),
-            Request::Fetch(request) => return self.fetch(now, origin, request),
-            Request::TrackStatus(_) => "this relay does not tell the status of tracks so far",
-        };
-        let refusal = Refusal::new(RequestCode::NotSupported, unbuilt);
-        self.respond(now, origin, Response::Error(refusal));
+        match request {
+            Request::Subscribe(request) => self.subscribe(now, origin, request),
+            Request::Publish(request) => self.publish(now, origin, request),
+            Request::Fetch(request) => self.fetch(now, origin, request),
+            Request::TrackStatus(request) => self.status(now, origin, request),
+            Request::PublishNamespace(request) => self.announce(now, origin, &request),
+            Request::SubscribeNamespace(request) => self.watch(now, origin, &request),
+            Request::SubscribeTracks(request) => self.watch_tracks(now, origin, request),
+        }
+    }
+
+    /// The answer to a request of ours.
+    fn handle_response(&mut self, now: Time, origin: Origin, response: Response) {
+        match response {
+            Response::SubscribeOk(ok) => self.established(now, origin, ok),
+            Response::FetchOk(ok) => self.fill_granted(now, origin, ok),
+            Response::Ok(ok) => {
+                self.status_known(now, origin, &ok);
+                // To a PUBLISH.
+                self.request_group_of(now, origin.connection, origin.request, &ok.parameters);
+            }
+            Response::Error(refusal) if self.is_fill(origin) => {
+                self.fill_refused(now, origin, &refusal);
+            }
+            Response::Error(refusal) => {
+                if !self.status_unknown(now, origin, Some(&refusal)) {
+                    self.refused(now, origin, &refusal);
+                }
+            }
+        }
     }
 
     /// A request is over: one of a peer's, or one of ours that the peer abandoned.
@@ -282,7 +310,8 @@ impl Relay {
         let was_peers = self.stop_waiting(now, origin)
             || self.withdraw(now, origin)
             || self.unwatch(origin)
-            || self.fetch_cancelled(now, origin);
+            || self.fetch_cancelled(now, origin)
+            || self.status_unknown(now, origin, None);
         if !was_peers {
             self.publisher_lost(now, origin);
         }
@@ -303,6 +332,7 @@ impl Relay {
         for origin in self.track_watches.of(connection) {
             self.unwatch_tracks(origin);
         }
+        self.forget_questions(now, connection);
         // First the publisher: what its streams were bringing may come from another.
         for origin in of_connection(&self.upstreams, connection) {
             self.publisher_lost(now, origin);
@@ -399,6 +429,8 @@ impl Application for Relay {
         self.drain(now);
         self.expire_unanswered(now);
         self.expire_held(now);
+        self.expire_questions(now);
+        self.pause_unwanted(now);
         self.expire_rendezvous(now);
         self.expire_graces(now);
         self.expire_fetches(now);
@@ -478,16 +510,21 @@ impl Application for Relay {
             .map(|deadline| (deadline, "subscribers that take nothing"));
         let grace = self.graces.first();
         let grace = grace.map(|(until, _)| (*until, "a publisher to come back"));
+        let unknown = self.questions.next();
+        let unknown = unknown.map(|until| (until, "the status of a track"));
         let drained = match self.shutdown {
             Shutdown::Draining(until) => Some((until, "end of the drain")),
             Shutdown::Running | Shutdown::Closing => None,
         };
         let fetching = self.fetching.poll_timeout();
-        let others = [unanswered, hopeless, grace, fetching, held, drained];
-        others
-            .into_iter()
-            .chain([self.publisher.poll_timeout()])
+        let unwanted = self.pauses.first();
+        let unwanted = unwanted.map(|(at, _)| (*at, "a track that nobody wants"));
+        let own = [
+            unanswered, hopeless, grace, unknown, unwanted, fetching, held, drained,
+        ];
+        own.into_iter()
             .flatten()
+            .chain(self.publisher.poll_timeout())
             .min()
     }
 

@@ -1,7 +1,7 @@
 //! Tracks that peers publish by themselves, with PUBLISH.
 //!
-//! A PUBLISH is accepted whether or not somebody wants the track, with Forward State 0 if nobody does. It makes its sender
-//! one source of the track among others; it announces no namespace (§ Publisher Interactions).
+//! A PUBLISH is accepted whether or not somebody wants the track; if nobody does for a while, it is paused. It makes its
+//! sender one source of the track among others; it announces no namespace (§ Publisher Interactions).
 
 use log::info;
 
@@ -36,7 +36,7 @@ impl Relay {
             self.describe(origin.connection),
             request.parameters
         );
-        let forward = self.wants_objects(&name)
+        let forward = self.forwards_at_first(&name)
             || self
                 .track_watches
                 .want_objects(&name.namespace, origin.connection);
@@ -67,6 +67,7 @@ impl Relay {
         }
         self.offer_track(now, &name);
         self.forward_as_needed(now, &name);
+        self.pass_group_request(now, &name);
     }
 
     /// Why a further source of a track cannot be taken, if so.

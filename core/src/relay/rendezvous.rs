@@ -64,6 +64,7 @@ impl Relay {
     pub(super) fn no_longer_waits(&mut self, origin: Origin) {
         self.waiting.remove(&origin);
         self.rendezvous.remove(origin);
+        self.held_updates.remove(&origin);
     }
 
     /// Whether a subscription is to stay although every publisher so far has refused with this code.

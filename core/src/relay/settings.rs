@@ -74,6 +74,8 @@ pub struct Limits {
     /// Tracks that were offered for one prefix and still exist; whoever is to be offered a further one loses the request
     /// for offers (EXCESSIVE_LOAD), not the tracks.
     pub max_offers_per_watch: usize,
+    /// TRACK_STATUSes that wait for a publisher's answer; a further one is refused with EXCESSIVE_LOAD.
+    pub max_statuses: usize,
     /// Tracks subscribed to or published at once; a SUBSCRIBE to or PUBLISH of a further one is refused with
     /// EXCESSIVE_LOAD.
     pub max_tracks: usize,
@@ -116,6 +118,11 @@ pub struct Limits {
     /// How long the subscribers of a track that lost its last publisher without an ordinary end stay for another, and what
     /// was cut off waits for the rest.
     pub publisher_grace: Duration,
+    /// How long publishers go on sending objects that nobody wants before they are told to pause (Forward State 0). Not
+    /// zero: they are also told to send from the beginning, whatever is wanted, as § Forward Handling recommends, since
+    /// some publishers end the track when they are told of a change. Zero: the Forward State upstream is always what is
+    /// wanted.
+    pub forward_linger: Duration,
     /// How long a shutdown waits for peers to leave by themselves.
     pub drain_timeout: Duration,
 }
@@ -130,6 +137,7 @@ impl Default for Limits {
             max_watches: 65_536,
             max_track_watches: 65_536,
             max_offers_per_watch: 4096,
+            max_statuses: 4096,
             max_tracks: 65_536,
             max_publishers_per_track: 4,
             max_waiting: 4096,
@@ -146,6 +154,7 @@ impl Default for Limits {
             cache_high_water: 80,
             max_pause: Duration::from_secs(10),
             publisher_grace: Duration::from_secs(10),
+            forward_linger: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(2),
         }
     }

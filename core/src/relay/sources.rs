@@ -45,6 +45,7 @@ impl Relay {
         let Some(session) = self.publisher.peers.session(publisher) else {
             return Ok(());
         };
+        let new_group = track.wanted_group();
         let request = Request::Subscribe(Subscribe {
             request_id: RequestId(0),
             track: name.clone(),
@@ -52,6 +53,7 @@ impl Relay {
                 filter: track.upstream_filter(),
                 forward: Some(forward),
                 subscriber_priority: Some(UPSTREAM_PRIORITY),
+                new_group_request: new_group,
                 ..Parameters::default()
             },
         });
@@ -62,6 +64,9 @@ impl Relay {
             connection: publisher,
             request,
         };
+        if let Some(value) = new_group {
+            track.group_asked(value, origin);
+        }
         let give_up = now + limits.answer_timeout;
         track
             .upstreams
@@ -88,7 +93,7 @@ impl Relay {
             .map_while(|(name, _)| name.namespace.strip_prefix(namespace).map(|_| name.clone()))
             .collect();
         for name in wanted {
-            let forward = self.wants_objects(&name);
+            let forward = self.forwards_at_first(&name);
             // Whoever subscribes has other publishers, or was refused.
             let _is_asked = self.ask(now, origin.connection, &name, forward);
         }
@@ -122,6 +127,7 @@ impl Relay {
         }
         if !self.release_if_idle(now, &name) {
             self.forward_as_needed(now, &name);
+            self.pass_group_request(now, &name);
         }
     }
 
@@ -141,6 +147,7 @@ impl Relay {
                 .fanout
                 .open_track(draft, properties, largest)?;
             track.live = Some(live);
+            track.group_known(largest.map(|largest| largest.group));
             self.names.insert(live, name.clone());
         }
         track.live
@@ -255,6 +262,7 @@ impl Relay {
         for origin in of_connection(&self.upstreams, publisher) {
             if let Some(name) = self.upstreams.get(&origin).cloned() {
                 self.forward_as_needed(now, &name);
+                self.pass_group_request(now, &name);
             }
         }
         self.ask_again(now, publisher);

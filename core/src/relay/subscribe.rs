@@ -7,8 +7,7 @@ use super::tracks::{Track, no_such_track};
 use super::{Relay, overloaded};
 use crate::session::{Misuse, Response};
 use crate::time::Time;
-use crate::wire::id::RequestId;
-use crate::wire::message::{RequestOk, Subscribe};
+use crate::wire::message::Subscribe;
 use crate::wire::name::FullTrackName;
 use crate::wire::param::Parameters;
 
@@ -41,11 +40,14 @@ impl Relay {
             } = origin;
             self.publisher
                 .serve(now, connection, id, live, &request.parameters);
+            self.request_group_of(now, connection, id, &request.parameters);
             return;
         }
-        self.begin_rendezvous(now, origin, &request.parameters);
-        self.wait(now, origin, &name, request.parameters);
-        let forward = self.wants_objects(&name);
+        let mut parameters = request.parameters;
+        parameters.authorization_tokens = Vec::new();
+        self.begin_rendezvous(now, origin, &parameters);
+        self.wait(now, origin, &name, parameters);
+        let forward = self.forwards_at_first(&name);
         let publishers = self.routes.publishers_of(&name.namespace);
         let mut refusal = no_such_track();
         for publisher in publishers {
@@ -88,58 +90,5 @@ impl Relay {
         }
         self.release_if_idle(now, &name);
         true
-    }
-
-    /// REQUEST_UPDATE of a request of a peer's.
-    pub(super) fn update(
-        &mut self,
-        now: Time,
-        origin: Origin,
-        update: RequestId,
-        parameters: &Parameters,
-    ) {
-        let Origin {
-            connection,
-            request,
-        } = origin;
-        if self.fetching.is_fetch(origin) {
-            self.update_fetch(now, origin, update);
-        } else if let Some(name) = self.waiting.get(&origin) {
-            if let Some(waiting) = self
-                .tracks
-                .get_mut(name)
-                .and_then(|track| track.waiting.get_mut(&origin))
-            {
-                waiting.apply_update(parameters);
-            }
-            let ok = Ok(RequestOk::default());
-            self.publisher
-                .respond_to_update(now, connection, request, update, ok);
-        } else if self.announcements.contains_key(&origin) {
-            // All that an update could bring is a token.
-            let ok = Ok(RequestOk::default());
-            self.publisher
-                .respond_to_update(now, connection, request, update, ok);
-        } else if self.watches.contains_key(&origin) {
-            let ok = Ok(RequestOk::default());
-            self.publisher
-                .respond_to_update(now, connection, request, update, ok);
-            if let Some(prefix) = &parameters.track_namespace_prefix {
-                self.move_watch(now, origin, prefix);
-            }
-        } else if self.track_watches.contains(origin) {
-            let ok = Ok(RequestOk::default());
-            self.publisher
-                .respond_to_update(now, connection, request, update, ok);
-            self.update_track_watch(now, origin, parameters);
-        } else if self.upstreams.contains_key(&origin) {
-            let ok = Ok(RequestOk::default());
-            self.publisher
-                .respond_to_update(now, connection, request, update, ok);
-            self.published_changed(now, origin, parameters);
-        } else {
-            self.publisher
-                .update(now, connection, request, update, parameters);
-        }
     }
 }

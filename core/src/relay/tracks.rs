@@ -6,6 +6,7 @@ use log::debug;
 
 use super::Relay;
 use super::epochs::Grace;
+use super::new_group::GroupRequest;
 use super::routes::Origin;
 use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::fanout::TrackId;
@@ -26,6 +27,10 @@ pub(super) struct Track {
     pub(super) waiting: BTreeMap<Origin, Parameters>,
     /// Set while it may get another source for one that it lost.
     pub(super) grace: Option<Grace>,
+    /// When publishers are told to pause, if nobody wants objects until then.
+    pub(super) pause_at: Option<Time>,
+    /// The group that publishers were asked for last.
+    pub(super) group_request: Option<GroupRequest>,
 }
 
 /// Where a track comes from: one of our subscriptions, or a PUBLISH of a peer's.
@@ -92,6 +97,7 @@ impl Relay {
             self.forget_upstream(now, origin);
             self.cancel(now, origin, end.cancel);
         }
+        self.forget_pause(name);
         self.tracks.remove(name);
         for origin in waiting.into_keys() {
             self.no_longer_waits(origin);
@@ -125,6 +131,7 @@ impl Relay {
 
     /// A track without a publisher stays as long as somebody waits for one.
     fn keep_waiting(&mut self, name: &FullTrackName, held: BTreeMap<Origin, Parameters>) {
+        self.forget_pause(name);
         if held.is_empty() {
             self.tracks.remove(name);
         } else if let Some(track) = self.tracks.get_mut(name) {
@@ -167,9 +174,51 @@ impl Relay {
         true
     }
 
-    /// Tells publishers whether to send objects, if that has changed.
+    /// Whether publishers are to send objects from the beginning: see [`Limits::forward_linger`](super::Limits).
+    pub(super) fn forwards_at_first(&self, name: &FullTrackName) -> bool {
+        !self.settings.limits.forward_linger.is_zero() || self.wants_objects(name)
+    }
+
+    /// Tells publishers whether to send objects, if that has changed: at once if they are wanted, and to pause when they
+    /// have not been for a while.
     pub(super) fn forward_as_needed(&mut self, now: Time, name: &FullTrackName) {
         let wanted = self.wants_objects(name);
+        let patience = self.settings.limits.forward_linger;
+        let Some(track) = self.tracks.get_mut(name) else {
+            return;
+        };
+        let waits = !wanted && !patience.is_zero() && track.is_forwarding();
+        let due = track.pause_at.is_some_and(|at| at <= now);
+        if waits && !due {
+            if track.pause_at.is_none() {
+                let at = now + patience;
+                track.pause_at = Some(at);
+                self.pauses.insert((at, name.clone()));
+            }
+            return;
+        }
+        self.forget_pause(name);
+        self.tell_forwarding(now, name, wanted);
+    }
+
+    fn forget_pause(&mut self, name: &FullTrackName) {
+        let track = self.tracks.get_mut(name);
+        if let Some(at) = track.and_then(|track| track.pause_at.take()) {
+            self.pauses.remove(&(at, name.clone()));
+        }
+    }
+
+    /// Pauses publishers whose objects nobody has wanted for long enough.
+    pub(super) fn pause_unwanted(&mut self, now: Time) {
+        while let Some((at, name)) = self.pauses.first().cloned()
+            && at <= now
+        {
+            self.forward_as_needed(now, &name);
+            self.pauses.remove(&(at, name));
+        }
+    }
+
+    fn tell_forwarding(&mut self, now: Time, name: &FullTrackName, wanted: bool) {
         let Some(track) = self.tracks.get_mut(name) else {
             return;
         };
@@ -198,6 +247,13 @@ impl Relay {
 }
 
 impl Track {
+    /// Whether one of its publishers sends objects.
+    fn is_forwarding(&self) -> bool {
+        self.upstreams
+            .values()
+            .any(|upstream| matches!(upstream, Upstream::Established { forward: true, .. }))
+    }
+
     /// The filter of our own subscription: from the next object on, unless somebody who waits asked for more. A publisher
     /// that starts because it is subscribed to may count its first object as the largest already; whoever asked without a
     /// filter is to have that one too.

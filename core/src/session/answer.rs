@@ -209,7 +209,28 @@ impl Session {
     pub(super) fn refuse(&mut self, id: RequestId, refusal: Refusal) {
         self.say_refusal(id, None, refusal);
         self.reset_data_of(id, ResetCode::Cancelled);
+        if self.shares_stream() {
+            self.refuse_updates(id);
+        }
         self.finish_request(id, Ending::Fin);
+    }
+
+    /// Updates of a request that is refused fail too. Where the request has a stream of its own, the end of that says so.
+    fn refuse_updates(&mut self, id: RequestId) {
+        let updates = self
+            .requests
+            .find_mut(id)
+            .map(|open| std::mem::take(&mut open.peer_updates));
+        for update in updates.unwrap_or_default() {
+            let refusal = match update.answer {
+                Some(Err(refusal)) => refusal,
+                Some(Ok(_)) | None => {
+                    Refusal::new(RequestCode::DoesNotExist, "the request is over")
+                }
+            };
+            self.say_refusal(id, Some(update.id), refusal);
+            self.request_finished();
+        }
     }
 
     /// Sends REQUEST_ERROR for a request, or for an update of it.

@@ -95,8 +95,8 @@ impl Session {
         Ok(update)
     }
 
-    /// Answers an update of the peer's. Answers leave in the order in which the updates came: one that is given early
-    /// waits. A refusal also ends what the draft says it ends: a subscription with PUBLISH_DONE, a FETCH's data, a
+    /// Answers an update of the peer's. Answers leave in the order in which the updates came, after the one to the request
+    /// itself: one that is given early waits. A refusal also ends what the draft says it ends: a subscription with PUBLISH_DONE, a FETCH's data, a
     /// request for namespaces; the application hears of that as [`Event::Cancelled`].
     ///
     /// # Errors
@@ -111,11 +111,6 @@ impl Session {
         self.at(now);
         self.check_open()?;
         let open = self.requests.find(id).ok_or(Misuse::UnknownRequest)?;
-        if open.side == Side::Peer && !open.answered {
-            return Err(Misuse::WrongState(
-                "the request itself is to be answered first",
-            ));
-        }
         let kind = open.kind;
         if let Err(refusal) = &response {
             self.check_refusal(kind, refusal)?;

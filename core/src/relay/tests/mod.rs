@@ -12,15 +12,18 @@ mod fetch_random;
 mod filters;
 mod limits;
 mod namespaces;
+mod new_group;
 mod objects;
 mod publish;
 mod publishers;
 mod rendezvous;
 mod scenarios;
 mod shutdown;
+mod status;
 mod subscribe;
 mod track_watches;
 mod translation;
+mod updates;
 mod wire;
 
 use bytes::{Bytes, BytesMut};
@@ -111,6 +114,9 @@ impl Relay {
         );
         graces.sort();
         assert_eq!(self.graces.iter().cloned().collect::<Vec<_>>(), graces);
+        for origin in self.held_updates.keys() {
+            assert!(self.waiting.contains_key(origin));
+        }
         let live = self.tracks.values().filter(|track| track.live.is_some());
         assert_eq!(self.names.len(), live.count());
         assert_eq!(self.sources.len(), self.origins.len());
@@ -133,6 +139,8 @@ impl Relay {
         assert!(self.announcements.is_empty(), "{:?}", self.announcements);
         assert!(self.watches.is_empty(), "{:?}", self.watches);
         assert!(self.track_watches.is_empty(), "{:?}", self.track_watches);
+        assert!(self.questions.is_empty(), "{:?}", self.questions);
+        assert!(self.held_updates.is_empty(), "{:?}", self.held_updates);
         assert!(self.routes.is_empty(), "{:?}", self.routes);
         assert!(self.tracks.is_empty(), "{:?}", self.tracks);
         assert!(self.names.is_empty(), "{:?}", self.names);

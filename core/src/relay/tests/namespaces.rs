@@ -1,7 +1,6 @@
 //! PUBLISH_NAMESPACE and SUBSCRIBE_NAMESPACE: who is told of what.
 
 use super::*;
-use crate::wire::message::TrackStatus;
 
 impl Rig {
     /// What a peer was told on a SUBSCRIBE_NAMESPACE: suffixes, and whether they came (or went).
@@ -201,29 +200,6 @@ fn b017_an_unknown_reserved_namespace_is_one_like_any_other() {
     rig.subscribe_to(subscriber, track_in(&[".foo"], "v"), Parameters::default());
     rig.only_asked(publisher);
     rig.end();
-}
-
-#[test]
-fn b076_what_is_not_built_yet_is_refused_and_the_session_lives() {
-    for draft in Draft::ALL {
-        let mut rig = Rig::new();
-        let running = rig.running((Draft::D18, draft));
-        let peer = running.subscriber;
-        let id = RequestId(0);
-        let parameters = Parameters::default();
-        let requests = [Request::TrackStatus(TrackStatus {
-            request_id: id,
-            track: track("v"),
-            parameters,
-        })];
-        for request in requests {
-            let id = rig.request(peer, request);
-            rig.assert_refused(peer, id, RequestCode::NotSupported);
-        }
-        rig.group(running.publisher, running.up, 0, 1);
-        assert_eq!(rig.ids(peer, running.down), [(0, 0)]);
-        rig.end();
-    }
 }
 
 #[test]

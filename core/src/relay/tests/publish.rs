@@ -1,5 +1,7 @@
 //! PUBLISH from peers: tracks that come by themselves.
 
+use std::time::Duration;
+
 use super::*;
 use crate::wire::message::{Publish, RequestOk};
 use crate::wire::property::Value;
@@ -414,6 +416,55 @@ fn published_tracks_beyond_the_limit_are_refused() {
         let (parameters, properties) = (Parameters::default(), Properties::default());
         let id = rig.publish_with(publisher, track("w"), parameters, properties);
         rig.assert_refused(publisher, id, RequestCode::ExcessiveLoad);
+        rig.end();
+    }
+}
+
+#[test]
+fn publishers_are_told_to_send_at_first_and_to_pause_when_nobody_wants_objects_for_a_while() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        rig.relay.settings.limits.forward_linger = Duration::from_secs(10);
+        let offerer = rig.connect(drafts.0);
+        let offered = rig.publish(offerer, "v");
+        assert_eq!(rig.publish_ok(offerer, offered).forward, Some(true));
+        let announcer = rig.connect(drafts.0);
+        rig.announce(announcer, &["other"]);
+        let subscriber = rig.connect(drafts.1);
+        let down = rig.subscribe_to(subscriber, track_in(&["other"], "w"), forward(false));
+        let asked = rig.asked(announcer);
+        assert_eq!(asked[0].1.parameters.forward, Some(true));
+        rig.accept(announcer, asked[0].0);
+        let ups = [(offerer, offered), (announcer, asked[0].0)];
+        let check = |rig: &Rig, expected: &[Parameters]| {
+            for (publisher, up) in ups {
+                assert_eq!(rig.updates(publisher, up), expected);
+            }
+        };
+        rig.pass(Duration::from_secs(9));
+        check(&rig, &[]);
+        rig.pass(Duration::from_secs(2));
+        let mut expected = vec![forward(false)];
+        check(&rig, &expected);
+        // Who wants objects gets them at once, and who comes back in time finds them flowing.
+        let own = rig.subscribe(subscriber, "v");
+        rig.ok(subscriber, own);
+        rig.ok(subscriber, down);
+        rig.update(subscriber, down, forward(true));
+        expected.push(forward(true));
+        check(&rig, &expected);
+        rig.cancel(subscriber, own);
+        rig.update(subscriber, down, forward(false));
+        rig.pass(Duration::from_secs(9));
+        let own = rig.subscribe(subscriber, "v");
+        rig.update(subscriber, down, forward(true));
+        rig.pass(Duration::from_secs(9));
+        check(&rig, &expected);
+        rig.cancel(subscriber, own);
+        rig.update(subscriber, down, forward(false));
+        rig.pass(Duration::from_secs(11));
+        expected.push(forward(false));
+        check(&rig, &expected);
         rig.end();
     }
 }

@@ -75,7 +75,9 @@ impl Rig {
         Self::with(Settings::default())
     }
 
-    pub(super) fn with(settings: Settings) -> Self {
+    /// The Forward State upstream is what is wanted, without delay.
+    pub(super) fn with(mut settings: Settings) -> Self {
+        settings.limits.forward_linger = Duration::ZERO;
         Self {
             relay: Relay::new(settings),
             now: Time::from_micros(1_000_000),
