@@ -243,3 +243,131 @@ pub(super) fn wire_end(start: Position, end: Position) -> Location {
         None => end.location(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UP: GroupOrder = GroupOrder::Ascending;
+    const DOWN: GroupOrder = GroupOrder::Descending;
+
+    const fn at(group: u64, object: u64) -> Location {
+        Location::new(group, object)
+    }
+
+    fn span(from: (u64, u64), to: (u64, u64)) -> Span {
+        let position = |(group, object)| Position::of(at(group, object));
+        Span::new(position(from), position(to))
+    }
+
+    /// The locations of spans, those far into a group left out.
+    fn places(spans: &[Span]) -> Vec<(u64, u64)> {
+        let all = (0..6).flat_map(|group| (0..6).map(move |object| (group, object)));
+        let is_in = |place: &(u64, u64)| {
+            let position = Position::of(at(place.0, place.1));
+            spans.iter().filter(|span| span.contains(position)).count() == 1
+        };
+        all.filter(is_in).collect()
+    }
+
+    #[test]
+    fn ends_are_written_as_the_last_object_plus_one_or_as_all_of_a_group() {
+        let start = Position::of(at(3, 0));
+        for end in [at(3, 1), at(3, 0), at(5, 0), at(5, 7), at(u64::MAX - 1, 0)] {
+            assert_eq!(wire_end(start, end_of_range(end)), end);
+        }
+        // The largest object of all in its group: all of the group.
+        let after = Position::after(at(3, u64::MAX));
+        assert_eq!(wire_end(start, after), at(3, 0));
+        // A range of nothing at the beginning of a group cannot end in the one before.
+        assert_eq!(wire_end(start, start), at(3, 0));
+        // The end of all numbers.
+        let end = end_of_range(at(u64::MAX, 0));
+        assert_eq!(end, Position::END);
+        assert_eq!(end_of_range(at(u64::MAX, u64::MAX)), Position::END);
+        assert_eq!(wire_end(start, end), at(u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn the_end_of_a_span_is_its_last_location_in_the_order() {
+        let last = LAST_OBJECT.0;
+        assert_eq!(last_of(span((1, 2), (1, 5)), UP), at(1, 4));
+        assert_eq!(last_of(span((1, 2), (1, 5)), DOWN), at(1, 4));
+        assert_eq!(last_of(span((1, 2), (3, 5)), UP), at(3, 4));
+        assert_eq!(last_of(span((1, 2), (3, 0)), UP), at(2, last));
+        assert_eq!(last_of(span((1, 2), (3, 5)), DOWN), at(1, last));
+        // An object that draft 16 has no number for.
+        let beyond = span((1, 1 << 63), (2, 0));
+        assert_eq!(last_of(beyond, UP), at(1, u64::MAX));
+    }
+
+    #[test]
+    fn a_marker_beyond_the_end_ends_the_range_and_one_before_the_beginning_is_an_error() {
+        for order in [UP, DOWN] {
+            let mut rest = Rest::new(span((1, 2), (1, 5)), order);
+            assert_eq!(rest.go_to(Position::of(at(1, 5))), None);
+            assert_eq!(
+                rest.go_behind(at(1, 9)),
+                Some(vec![span((1, 2), (1, 5))]),
+                "{order:?}"
+            );
+            assert_eq!(rest.first(), None);
+            let mut rest = Rest::new(span((1, 2), (1, 5)), order);
+            rest.go_behind(at(1, 3)).unwrap();
+            assert_eq!(rest.go_behind(at(1, 2)), None);
+            assert_eq!(rest.first(), Some(Position::of(at(1, 4))));
+        }
+        let mut rest = Rest::new(span((1, 2), (3, 0)), DOWN);
+        let whole = rest.go_behind(at(2, LAST_OBJECT.0)).unwrap();
+        assert_eq!(places(&whole), places(&[span((2, 0), (3, 0))]));
+        assert_eq!(rest.first(), Some(Position::of(at(1, 2))));
+    }
+
+    proptest! {
+        /// What was passed and what is left make up the range, each location once.
+        #[test]
+        fn nothing_of_a_range_is_lost_or_told_twice(
+            from in (0_u64..5, 0_u64..5),
+            length in 1_u64..40,
+            is_down in any::<bool>(),
+            steps in prop::collection::vec((0_u64..6, 0_u64..6, 0_usize..4), 0..12),
+        ) {
+            let to = (from.0 + length / 6, from.1 + length % 6);
+            let all = span(from, to);
+            let order = if is_down { DOWN } else { UP };
+            let mut rest = Rest::new(all, order);
+            let mut told: Vec<Span> = Vec::new();
+            let mut end = all.to;
+            for (group, object, kind) in steps {
+                let here = at(group, object);
+                let before = rest.clone();
+                let passed = match kind {
+                    0 => rest.go_to(Position::of(here)),
+                    1 => rest.go_behind(here),
+                    2 if told.is_empty() => {
+                        rest.clip(Position::of(here).max(all.from));
+                        end = end.min(Position::of(here).max(all.from));
+                        Some(Vec::new())
+                    }
+                    _ => {
+                        rest.enter_group();
+                        Some(Vec::new())
+                    }
+                };
+                match passed {
+                    Some(passed) => told.extend(passed),
+                    None => prop_assert_eq!(&rest, &before),
+                }
+                let mut parts = told.clone();
+                parts.extend(rest.parts());
+                let wanted = places(&[Span::new(all.from, end)]);
+                prop_assert_eq!(places(&parts), wanted, "{:?}", rest);
+            }
+            told.extend(rest.finish());
+            prop_assert_eq!(rest.first(), None);
+            prop_assert_eq!(places(&told), places(&[Span::new(all.from, end)]));
+        }
+    }
+}

@@ -422,7 +422,9 @@ impl Far {
             } => {
                 // The first one is draft 18's control stream.
                 let is_control = self.data.first() == Some(&stream) && self.draft == Draft::D18;
-                if self.deaf && self.data.contains(&stream) && !is_control {
+                // An end alone needs no room.
+                let is_end = fin && bytes.is_empty();
+                if self.deaf && self.data.contains(&stream) && !is_control && !is_end {
                     let taken = 0;
                     let room = Room::StreamFull;
                     return (Some(Answer::Wrote { taken, room }), None);
