@@ -248,6 +248,45 @@ fn a_publisher_that_is_faster_than_every_path_has_to_wait_and_is_still_answered(
 }
 
 #[test]
+fn many_streams_that_nobody_keeps_up_with_do_not_keep_control_from_being_answered() {
+    let mut network = patient_relay();
+    let show = Show {
+        objects_per_group: 1,
+        groups: 160,
+        ..torrent()
+    };
+    let publisher = publisher(&mut network, Draft::D18, show);
+    network.world.set_default_link(Link {
+        rate: Some(100_000),
+        ..Link::default()
+    });
+    let client = network.client("slow", raw(Draft::D18), Subscriber::new(name("track")));
+    network.world.run_for(Duration::from_millis(900));
+    network.world.set_default_link(Link::default());
+    network.world.run_for(Duration::from_secs(1));
+    assert_eq!(network.publisher(publisher).objects_sent(), 160);
+    let asked = network.world.now();
+    let unknown = Subscriber::new(name("unknown"));
+    let other = network.client("other", raw(Draft::D18), unknown);
+    let refused = |network: &Network| network.subscriber(other).refusal().is_some();
+    network.until(PATIENCE, refused).unwrap();
+    let took = network.world.now().since(asked);
+    assert!(took < Duration::from_millis(300), "{took:?}");
+    let mut peak = 0;
+    while network.subscriber(client).done().is_none() {
+        assert!(network.world.step());
+        peak = peak.max(used(&network));
+    }
+    network.check(&[client, publisher, other]);
+    assert!(peak < 256_000 + 65_536 + 50_000 + 30_000, "{peak}");
+    // What could wait arrived; what could not was stopped.
+    let received = network.subscriber(client).received().len();
+    assert!((25..160).contains(&received), "{received}");
+    let done = network.subscriber(client).done().unwrap();
+    assert_eq!(done.code, DoneCode::TrackEnded);
+}
+
+#[test]
 fn a_publisher_does_not_wait_for_the_slow_while_somebody_keeps_up() {
     let mut network = patient_relay();
     publisher(&mut network, Draft::D18, torrent());
