@@ -22,7 +22,7 @@ use crate::wire::param::{GroupOrder, Parameters};
 /// The owner answers requests, with [`Publisher::serve`] for a SUBSCRIBE to one of its tracks and
 /// [`Publisher::open_fetch`] for a FETCH; everything that happens to the subscription afterwards is dealt with here, but
 /// for an update, which [`Publisher::update`] answers. The objects of a FETCH come from the owner: see
-/// [`fetches`](crate::fetches).
+/// [`fetches`].
 #[derive(Debug)]
 pub struct Publisher {
     /// The peers.

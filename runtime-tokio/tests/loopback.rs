@@ -303,7 +303,10 @@ fn fewer_streams_than_before_change_nothing() {
 /// Writes to a reader that pauses until the writer has written `window` bytes and can write no more.
 fn pause_reader(window: usize, first: Option<Output>) {
     const TOTAL: usize = 2_000_000;
-    let endpoint = Endpoint::bind(server_settings()).unwrap();
+    let mut settings = server_settings();
+    // So that the window of the connection counts.
+    settings.transport.stream_window = 2 << 20;
+    let endpoint = Endpoint::bind(settings).unwrap();
     let target = target(endpoint.local_address());
     let look_again = Some(Duration::from_millis(10));
     let mut received = 0;

@@ -34,7 +34,7 @@ pub(super) struct Scene {
     pub(super) deadline: Option<Time>,
 }
 
-/// What a [`Part`] acts with: the sessions and what is sent on their streams.
+/// What a [`Part`](super::Part) acts with: the sessions and what is sent on their streams.
 pub struct Stage<'a> {
     pub(super) now: Time,
     pub(super) world: &'a mut Scene,
