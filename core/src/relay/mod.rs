@@ -474,6 +474,8 @@ impl Application for Relay {
             };
             self.end_track(now, &name, &end);
         }
+        let refusal = Refusal::new(RequestCode::GoingAway, SHUTTING_DOWN);
+        self.refuse_unanswered_fetches(now, &refusal);
         self.drain(now);
     }
 

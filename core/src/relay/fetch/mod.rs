@@ -281,6 +281,16 @@ impl Relay {
         }
     }
 
+    /// Refuses the FETCHes that wait for a publisher's answer; those that are being served go on.
+    pub(super) fn refuse_unanswered_fetches(&mut self, now: Time, refusal: &Refusal) {
+        let waiting = self.fetching.fetches.iter();
+        let waiting = waiting.filter(|(_, fetch)| !fetch.is_serving());
+        let waiting: Vec<Origin> = waiting.map(|(origin, _)| *origin).collect();
+        for origin in waiting {
+            self.refuse_fetch(now, origin, refusal.clone());
+        }
+    }
+
     /// Forgets what was published of a track, since it begins anew: FETCHes that were given some of it break off, as the
     /// rest would not fit; the others ask again.
     pub(super) fn forget_past(&mut self, now: Time, name: &FullTrackName) {

@@ -961,3 +961,26 @@ fn a_fetch_can_be_updated_and_withdrawn() {
         rig.end();
     }
 }
+
+#[test]
+fn a_shutdown_refuses_what_waits_and_finishes_what_is_served() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let publisher = rig.publisher(drafts.0);
+        let peer = rig.connect(drafts.1);
+        let served = rig.fetch(peer, at(0, 0), at(0, 2), UP);
+        let up = rig.last_fetch(publisher);
+        rig.grant(publisher, up, at(0, 2));
+        let mut supply = rig.supply(publisher, up);
+        rig.supply_object(&mut supply, at(0, 0), b"a");
+        let waiting = rig.fetch(peer, at(5, 0), at(6, 0), UP);
+        let now = rig.now;
+        rig.relay.handle_shutdown(now);
+        rig.pump();
+        rig.assert_refused(peer, waiting, RequestCode::GoingAway);
+        rig.supply_object(&mut supply, at(0, 1), b"b");
+        rig.end_supply(&supply);
+        assert_eq!(rig.got(peer, served), ["{0, 0} a", "{0, 1} b", "end"]);
+        rig.end();
+    }
+}

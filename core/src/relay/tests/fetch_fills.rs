@@ -674,3 +674,54 @@ fn b053_a_mandatory_property_ends_fetches_of_the_track() {
     assert!(rig.broken_off(running.subscriber, id).is_some());
     rig.end();
 }
+
+#[test]
+fn of_more_fills_held_back_than_a_session_may_pause_one_is_asked_for_again() {
+    let mut settings = limits(|limits| limits.max_fetch_ahead = 10_000);
+    settings.session.max_paused_streams = 1;
+    settings.fetches.max_ahead_bytes = 1000;
+    let mut rig = Rig::with(settings);
+    let publisher = rig.publisher(Draft::D18);
+    let slow = rig.connect(Draft::D18);
+    rig.far_mut(slow).deaf = true;
+    let mut supplies = Vec::new();
+    let ids = ["v", "w"].map(|name| {
+        let range = crate::wire::message::FetchRange::Standalone {
+            track: track(name),
+            start: at(0, 0),
+            end: at(0, 0),
+        };
+        let id = rig.fetch_with(slow, range, Parameters::default());
+        let up = rig.last_fetch(publisher);
+        rig.grant(publisher, up, at(0, 30));
+        let mut supply = rig.supply(publisher, up);
+        for object in 0..30 {
+            rig.supply_object(&mut supply, at(0, object), &[7; 9000]);
+        }
+        rig.end_supply(&supply);
+        supplies.push(supply);
+        id
+    });
+    let stopped = supplies.iter().filter(|supply| rig.stopped(supply));
+    assert_eq!(stopped.count(), 1);
+    rig.recover(slow);
+    let mut answered = 2;
+    while let Some(asked) = rig.fetches_asked(publisher).get(answered) {
+        let (again, start, end, _) = *asked;
+        assert!(start > at(0, 0), "it has had the beginning");
+        rig.grant(publisher, again, end);
+        let mut supply = rig.supply(publisher, again);
+        for object in start.object.0..30 {
+            rig.supply_object(&mut supply, at(0, object), &[7; 9000]);
+        }
+        rig.end_supply(&supply);
+        answered += 1;
+    }
+    assert!((3..6).contains(&answered), "{answered}");
+    for id in ids {
+        let got = rig.got(slow, id);
+        assert_eq!((got.len(), got[30].as_str()), (31, "end"));
+    }
+    rig.assert_alive(publisher);
+    rig.end();
+}

@@ -398,7 +398,8 @@ impl Incoming {
 
     // What the application wants.
 
-    /// Reads no more from a stream for now. With too many paused, the least urgent one is stopped.
+    /// Reads no more from a stream for now. With too many paused, the least urgent one is stopped: that of a FETCH, which
+    /// can be asked for again, before any of a subscription.
     pub(super) fn pause(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.paused = true;
@@ -406,7 +407,8 @@ impl Incoming {
         self.update_readable(id);
         let paused = self.streams.iter().filter(|(_, stream)| stream.paused);
         if paused.clone().count() > self.limits.max_paused_streams
-            && let Some((least, _)) = paused.max_by_key(|(id, stream)| (stream.priority(), **id))
+            && let Some((least, _)) =
+                paused.max_by_key(|(id, stream)| (stream.is_fetch(), stream.priority(), **id))
         {
             let least = *least;
             self.abandon(least, ResetCode::ExcessiveLoad);
@@ -648,6 +650,10 @@ impl Content {
 }
 
 impl Stream {
+    const fn is_fetch(&self) -> bool {
+        matches!(self.content, Content::Fetch(_))
+    }
+
     /// The publisher's priority as far as the stream itself tells.
     fn priority(&self) -> u8 {
         match &self.content {
