@@ -28,7 +28,9 @@ use crate::wire::object::{
     DatagramObject, FetchEntry, FetchObject, ObjectHeader, ObjectStatus, SubgroupHeader,
 };
 use crate::wire::param::{Filter, GroupOrder, Parameters};
-use crate::wire::property::{IMMUTABLE_PROPERTIES, OBJECT_DELIVERY_TIMEOUT, Properties, Value};
+use crate::wire::property::{
+    DYNAMIC_GROUPS, IMMUTABLE_PROPERTIES, OBJECT_DELIVERY_TIMEOUT, Properties, Value,
+};
 
 /// Long enough for everything that follows from one act.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -65,6 +67,7 @@ fn track_properties() -> Vec<(u64, Value)> {
             IMMUTABLE_PROPERTIES,
             Value::Bytes(Bytes::from_static(&[0x20, 7])),
         ),
+        (DYNAMIC_GROUPS, Value::Integer(1)),
         (0x3802, Value::Integer(70_000)),
         (0x3803, Value::Bytes(Bytes::from_static(b"unknown"))),
     ]
@@ -257,6 +260,24 @@ impl Play {
         self.ask(self.subscriber, &format!("fetch {}", track(name)), request);
     }
 
+    /// A FETCH that joins the subscription to a track this many groups before.
+    fn join(&mut self, name: &str, groups: u64) {
+        let subscription = subscribe_to(&track(name));
+        let range = |joining_request_id| FetchRange::RelativeJoining {
+            joining_request_id,
+            joining_start: groups,
+        };
+        self.act(self.subscriber, |actor, stage, now| {
+            let request = Request::Fetch(Fetch {
+                request_id: RequestId(0),
+                range: range(actor.log.id(&subscription)),
+                parameters: Parameters::default(),
+            });
+            let id = actor.session(stage).request(now, request).unwrap();
+            actor.log.asked(id, "join");
+        });
+    }
+
     /// The publisher opens a subgroup of `v` and sends so many objects, the first with properties.
     fn publish(&mut self, group: u64, count: u64) {
         self.publish_for(&subscribe_to(&track("v")), ALIAS, group, count);
@@ -390,11 +411,17 @@ fn perform(publisher_draft: Draft, subscriber_draft: Draft) -> [Vec<String>; 2] 
     play.end_group(3);
     play.update(&subscribe_to(&track("v")), forward(false));
     play.update(&subscribe_to(&track("v")), forward(true));
+    let new_group = Parameters {
+        new_group_request: Some(0),
+        ..Parameters::default()
+    };
+    play.update(&subscribe_to(&track("v")), new_group);
     play.publish(1, 2);
     play.reset(ResetCode::DeliveryTimeout);
     play.datagram(Location::new(2, 0), false);
     play.datagram(Location::new(2, 7), true);
 
+    play.join("v", 1);
     for name in ["v", "w", "nothing"] {
         let status = Request::TrackStatus(TrackStatus {
             request_id: RequestId(0),
