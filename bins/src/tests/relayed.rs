@@ -83,3 +83,23 @@ fn a_range_from_the_past_into_the_future_crosses_the_relay() {
         assert_eq!(scene.succeed(client), expected, "{name}");
     }
 }
+
+#[test]
+fn a_date_that_is_published_to_the_relay_reaches_who_subscribes_and_who_takes_offers() {
+    for (name, mut scene) in scenes(Mode::Spg, true) {
+        let subscriber = scene.client(Job::JoinBack(0), Filter::LargestObject);
+        let taker = scene.client(Job::Publish, Filter::LargestObject);
+        scene.world.run_for(5 * SECOND);
+        let mut expected = printed(at(0, 0), at(0, 11), false);
+        expected.push("onEndOfStream".to_owned());
+        expected.extend(printed(at(0, 12), at(0, 16), true));
+        assert_eq!(scene.lines(subscriber), expected, "{name}");
+        let live = printed(at(0, 12), at(0, 16), true);
+        assert_eq!(scene.lines(taker), live, "{name}");
+        scene.world.shut_down(scene.date);
+        for client in [subscriber, taker] {
+            let lines = scene.succeed(client);
+            assert_eq!(lines.last().map(String::as_str), Some("onPublishDone"));
+        }
+    }
+}

@@ -184,7 +184,8 @@ impl Relay {
         id
     }
 
-    fn serve_waiting(&mut self, now: Time, name: &FullTrackName, live: TrackId) {
+    /// Answers those who wait for a track.
+    pub(super) fn serve_waiting(&mut self, now: Time, name: &FullTrackName, live: TrackId) {
         let Some(track) = self.tracks.get_mut(name) else {
             return;
         };

@@ -10,6 +10,7 @@ mod new_group;
 mod pressure;
 mod publish;
 mod rendezvous;
+mod resume;
 mod routes;
 mod settings;
 mod sources;
@@ -90,6 +91,8 @@ pub struct Relay {
     pauses: BTreeSet<(Time, FullTrackName)>,
     /// When publishers should have answered.
     deadlines: BTreeSet<(Time, Origin)>,
+    /// Sources of ours that were told to send again and have not answered.
+    resuming: BTreeMap<Origin, resume::Resuming>,
     rendezvous: rendezvous::Rendezvous,
     fetching: fetch::Fetching,
     /// Tracks whose streams wait for their subscribers.
@@ -157,6 +160,7 @@ impl Relay {
             graces: BTreeSet::new(),
             pauses: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            resuming: BTreeMap::new(),
             rendezvous: rendezvous::Rendezvous::default(),
             fetching,
             held: BTreeMap::new(),
@@ -220,7 +224,12 @@ impl Relay {
                 update,
                 parameters,
             } => self.update(now, origin(id), update, &parameters),
-            Event::UpdateResponse { id, response, .. } => {
+            Event::UpdateResponse {
+                id,
+                update,
+                response,
+            } => {
+                self.update_answered(now, origin(id), update, &response);
                 if let Err(refusal) = response {
                     debug!(
                         "{connection}: update of request {} refused: {}",
@@ -428,6 +437,7 @@ impl Application for Relay {
         self.publisher.handle_timeout(now);
         self.drain(now);
         self.expire_unanswered(now);
+        self.expire_resuming(now);
         self.expire_held(now);
         self.expire_questions(now);
         self.pause_unwanted(now);
@@ -505,6 +515,8 @@ impl Application for Relay {
             .deadlines
             .first()
             .map(|&(deadline, _)| (deadline, "a publisher's answer"));
+        let resuming = self.resuming.values().map(|resuming| resuming.give_up);
+        let resuming = resuming.min().map(|until| (until, "a publisher to go on"));
         let hopeless = self.rendezvous.next();
         let hopeless = hopeless.map(|until| (until, "a publisher to come"));
         let held = self
@@ -522,7 +534,7 @@ impl Application for Relay {
         let unwanted = self.pauses.first();
         let unwanted = unwanted.map(|(at, _)| (*at, "a track that nobody wants"));
         let own = [
-            unanswered, hopeless, grace, unknown, unwanted, fetching, held, drained,
+            unanswered, resuming, hopeless, grace, unknown, unwanted, fetching, held, drained,
         ];
         own.into_iter()
             .flatten()

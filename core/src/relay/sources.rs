@@ -228,6 +228,7 @@ impl Relay {
         continued: bool,
     ) -> Option<FullTrackName> {
         let name = self.upstreams.remove(&origin)?;
+        self.resuming.remove(&origin);
         if let Some(Source { live, id, .. }) = self.sources.remove(&origin) {
             self.origins.remove(&id);
             let fanout = &mut self.publisher.fanout;

@@ -38,6 +38,9 @@ impl Relay {
                 connection,
                 request: id,
             } = origin;
+            if request.parameters.forward != Some(false) && self.is_behind(&name) {
+                return self.subscribe_behind(now, origin, &name, live, request.parameters);
+            }
             self.publisher
                 .serve(now, connection, id, live, &request.parameters);
             self.request_group_of(now, connection, id, &request.parameters);

@@ -7,6 +7,7 @@ use log::debug;
 use super::Relay;
 use super::epochs::Grace;
 use super::new_group::GroupRequest;
+use super::resume::Resuming;
 use super::routes::Origin;
 use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::fanout::TrackId;
@@ -238,7 +239,15 @@ impl Relay {
                 continue;
             };
             match session.update(now, origin.request, change) {
-                Ok(_) => *forward = wanted,
+                Ok(update) => {
+                    *forward = wanted;
+                    if wanted {
+                        let give_up = now + self.settings.limits.answer_timeout;
+                        self.resuming.insert(*origin, Resuming { update, give_up });
+                    } else {
+                        self.resuming.remove(origin);
+                    }
+                }
                 // Without credit now, it is tried again when there is some.
                 Err(misuse) => debug!("{}: cannot change forwarding: {misuse}", origin.connection),
             }

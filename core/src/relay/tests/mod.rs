@@ -17,6 +17,7 @@ mod objects;
 mod publish;
 mod publishers;
 mod rendezvous;
+mod resume;
 mod scenarios;
 mod shutdown;
 mod status;
@@ -74,7 +75,7 @@ impl Relay {
                 "{name} has no publisher"
             );
             assert!(
-                !self.is_attached(track) || track.waiting.is_empty(),
+                !self.is_attached(track) || track.waiting.is_empty() || self.is_behind(name),
                 "{name}"
             );
             graces.extend(
@@ -147,6 +148,7 @@ impl Relay {
         assert!(self.upstreams.is_empty(), "{:?}", self.upstreams);
         assert!(self.waiting.is_empty(), "{:?}", self.waiting);
         assert!(self.sources.is_empty(), "{:?}", self.sources);
+        assert!(self.resuming.is_empty(), "{:?}", self.resuming);
         assert!(self.origins.is_empty(), "{:?}", self.origins);
         assert!(self.ingest.is_empty(), "{:?}", self.ingest);
         assert!(self.feeds.is_empty(), "{:?}", self.feeds);
