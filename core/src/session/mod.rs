@@ -86,6 +86,8 @@ pub struct Session {
     peer_ids: PeerIds,
     /// Somebody was told to wait for credit.
     wants_request: bool,
+    /// How it ends once everything that arrived was read.
+    failing: Option<Close>,
     /// Streams of the peer that ended before they said what for; each may account for a missing request id.
     lost_streams: u64,
     /// The peer was allowed data streams.
@@ -157,6 +159,7 @@ impl Session {
             own_ids: OwnIds::new(settings.role, None),
             peer_ids: PeerIds::new(settings.role.peer(), None, limits.max_request_id_gaps),
             wants_request: false,
+            failing: None,
             lost_streams: 0,
             data_streams_allowed: false,
             allowed_streams: INITIAL_REQUEST_STREAMS,
@@ -310,6 +313,10 @@ impl Session {
         if may_read && let Some((stream, max)) = self.incoming.poll_read() {
             self.asked = Some(Question::Read(stream));
             return Some(Output::Read { stream, max });
+        }
+        if may_read && let Some(close) = self.failing.take() {
+            self.settle(Err(close));
+            return self.next_output(source);
         }
         let output = self.outgoing.poll_data(self.now, source);
         self.asked = output.is_some().then_some(Question::Data);

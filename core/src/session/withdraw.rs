@@ -158,7 +158,10 @@ impl Session {
         };
         let is_whole = self.topology.is_between_messages(stream);
         match purpose {
-            Use::Control => Err(CONTROL_CLOSED),
+            Use::Control => {
+                self.control_closed(stream);
+                Ok(())
+            }
             Use::Silent => {
                 self.silent_stream_ended(stream);
                 Ok(())
@@ -210,7 +213,7 @@ impl Session {
             return Ok(());
         };
         match purpose {
-            Use::Control => return Err(CONTROL_CLOSED),
+            Use::Control => self.control_closed(stream),
             Use::Silent => self.silent_stream_ended(stream),
             Use::Over => self.lane_ended(stream),
             Use::Request(id) => {
@@ -236,7 +239,10 @@ impl Session {
     pub(super) fn receive_stop(&mut self, stream: StreamId, code: u64) -> Result<(), Close> {
         match self.topology.purpose(stream) {
             None => Ok(()),
-            Some(Use::Control) => Err(CONTROL_CLOSED),
+            Some(Use::Control) => {
+                self.failing = Some(CONTROL_CLOSED);
+                Ok(())
+            }
             Some(Use::Silent | Use::Request(_) | Use::Over) => {
                 if self.topology.stop_after_reading(stream, code) {
                     return self.heed_stop(stream, code);
@@ -249,7 +255,7 @@ impl Session {
     pub(super) fn heed_stop(&mut self, stream: StreamId, code: u64) -> Result<(), Close> {
         match self.topology.purpose(stream) {
             None => {}
-            Some(Use::Control) => return Err(CONTROL_CLOSED),
+            Some(Use::Control) => self.failing = Some(CONTROL_CLOSED),
             Some(Use::Silent | Use::Over) => {
                 let code = self.reset_number(ResetCode::Cancelled);
                 self.topology.abandon_sending(stream, code);
@@ -273,6 +279,15 @@ impl Session {
     fn lane_ended(&mut self, stream: StreamId) {
         self.topology.ended_receiving(stream);
         self.timers.stop(super::timer::Timer::Drain(stream));
+    }
+}
+
+impl Session {
+    /// The peer closed the control stream, which ends the session: what arrived before that is read first, since a peer
+    /// that leaves like this may have sent all that it had to.
+    fn control_closed(&mut self, stream: StreamId) {
+        self.topology.ended_receiving(stream);
+        self.failing = Some(CONTROL_CLOSED);
     }
 }
 

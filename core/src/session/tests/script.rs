@@ -221,6 +221,14 @@ impl Scripted {
         self.to_read.entry(stream).or_default().push_back(answer);
     }
 
+    /// An end that waits in the transport until the session reads.
+    pub(super) fn hold_fin(&mut self, stream: StreamId) {
+        self.to_read
+            .entry(stream)
+            .or_default()
+            .push_back(Answer::Fin);
+    }
+
     pub(super) fn send_fin(&mut self, stream: StreamId) {
         self.answer_read(stream, Answer::Fin);
     }

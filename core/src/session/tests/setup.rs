@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::script::Scripted;
-use super::support::{DRAFTS, settings, subscribe};
+use super::support::{DRAFTS, discover, settings, subscribe};
 use crate::code::SessionCode;
 use crate::draft::Draft;
 use crate::session::{Event, Misuse, Request, Role, Underlay};
@@ -108,6 +108,40 @@ fn v3_closing_the_control_stream_closes_with_protocol_violation_in_16_and_18() {
                 }
                 peer.assert_closed(SessionCode::ProtocolViolation, "V3");
             }
+        }
+    }
+}
+
+#[test]
+fn what_arrived_before_the_end_of_the_control_stream_is_read_first() {
+    for draft in DRAFTS {
+        for is_stopped in [false, true] {
+            let mut peer = Scripted::new(draft, Role::Server);
+            let control = peer.control();
+            let stream = peer.open(Dir::Bi);
+            let request = Message::SubscribeNamespace(discover(0, &["a"]));
+            let bytes = peer.encode(&request, Channel::Request);
+            peer.hold(stream, &bytes);
+            let end = if is_stopped {
+                let (stream, code) = (StreamId::local(0), 0);
+                match draft {
+                    Draft::D18 => Input::Stopped { stream, code },
+                    Draft::D16 => Input::Stopped {
+                        stream: control,
+                        code,
+                    },
+                }
+            } else {
+                peer.hold_fin(control);
+                Input::Readable(control)
+            };
+            for input in [end, Input::Readable(stream)] {
+                peer.session.handle_input(peer.now, input);
+            }
+            peer.pump();
+            let told = peer.event();
+            assert!(matches!(told, Some(Event::Request { .. })), "{told:?}");
+            peer.assert_closed(SessionCode::ProtocolViolation, "V3");
         }
     }
 }
@@ -306,7 +340,7 @@ fn set_up_may_come_byte_by_byte() {
 fn requests_that_arrive_before_setup_wait_for_it_b065() {
     for draft in DRAFTS {
         let mut peer = Scripted::connected(draft, settings(Role::Server));
-        let request = Message::SubscribeNamespace(super::support::discover(0, &["a"]));
+        let request = Message::SubscribeNamespace(discover(0, &["a"]));
         let stream = peer.open(Dir::Bi);
         let bytes = peer.encode(&request, Channel::Request);
         peer.send(stream, &bytes);
