@@ -122,6 +122,8 @@ const LIMITS: &[Limit] = &[
     },
     limit!(Count, 1, "max_connections", "Connections at once; further clients are refused", limits.max_connections),
     limit!(Count, 0, "max_announcements", "Namespaces announced at once", limits.max_announcements),
+    limit!(Count, 0, "max_learned", "Namespaces that peers tell of when asked", limits.max_learned),
+    limit!(Count, 0, "max_redirects", "REDIRECTs of a publisher that are followed in a row", limits.max_redirects),
     limit!(Count, 0, "max_watches", "Prefixes that peers want to hear of at once", limits.max_watches),
     limit!(Count, 0, "max_track_watches", "Prefixes under which peers want to hear of tracks at once", limits.max_track_watches),
     limit!(Count, 1, "max_offers_per_watch", "Tracks offered under one prefix at once", limits.max_offers_per_watch),

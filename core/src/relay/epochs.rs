@@ -21,13 +21,13 @@ use log::info;
 
 use super::routes::Origin;
 use super::tracks::{Track, no_such_track};
-use super::{RETRY_INTERVAL, Relay};
+use super::{RETRY_INTERVAL, Relay, of_connection};
 use crate::code::{DoneCode, ResetCode};
 use crate::fanout::{SourceId, TrackId};
 use crate::time::Time;
 use crate::transport::ConnectionId;
-use crate::wire::id::Location;
-use crate::wire::message::PublishDone;
+use crate::wire::id::{Location, RequestId};
+use crate::wire::message::{GoAway, PublishDone};
 use crate::wire::name::FullTrackName;
 use crate::wire::property::Properties;
 
@@ -39,6 +39,8 @@ pub(super) struct Source {
     /// What it says of the track.
     properties: Properties,
     since: Time,
+    /// It said GOAWAY.
+    leaves: bool,
     /// `None`: it belongs to the track's epoch.
     trial: Option<Trial>,
 }
@@ -164,6 +166,7 @@ impl Relay {
             id: self.new_source(live, origin),
             properties,
             since: now,
+            leaves: false,
             trial: (verdict == Verdict::Unknown).then_some(Trial::First),
         };
         self.sources.insert(origin, source);
@@ -271,12 +274,47 @@ impl Relay {
         }
     }
 
+    /// GOAWAY: nothing new is asked there, what runs goes on until it ends, and others are asked meanwhile. Of a
+    /// subscriber it says no more than that it will leave.
+    pub(super) fn handle_goaway(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        id: Option<RequestId>,
+        goaway: &GoAway,
+    ) {
+        let who = self.describe(connection);
+        let uri = goaway.uri.escape_ascii();
+        info!("{who} wants us to leave for '{uri}' ({id:?})");
+        for origin in of_connection(&self.upstreams, connection) {
+            if id.is_some_and(|id| id != origin.request) {
+                continue;
+            }
+            if let Some(source) = self.sources.get_mut(&origin) {
+                source.leaves = true;
+            }
+            if let Some(name) = self.upstreams.get(&origin).cloned() {
+                self.ask_all(now, &name, Some(connection));
+            }
+        }
+    }
+
+    /// How many publishers a track has, or is asked for at, those that leave not counted.
+    pub(super) fn publishers_that_stay(&self, track: &Track) -> usize {
+        let leaves = |origin| self.sources.get(origin).is_some_and(|source| source.leaves);
+        track
+            .upstreams
+            .keys()
+            .filter(|origin| !leaves(origin))
+            .count()
+    }
+
     fn ask_all(&mut self, now: Time, name: &FullTrackName, but: Option<ConnectionId>) {
         let forward = self.forwards_at_first(name);
         for publisher in self.routes.publishers_of(&name.namespace) {
             if Some(publisher.connection) != but {
                 // If it cannot be asked, the track ends when the grace does.
-                let _is_asked = self.ask(now, publisher.connection, name, forward);
+                let _is_asked = self.ask(now, publisher, name, forward);
             }
         }
     }

@@ -2,6 +2,7 @@
 //! subscription upstream serves any number downstream, and announcements reach those who asked for them.
 
 mod admission;
+mod discovery;
 mod epochs;
 mod fetch;
 mod ingest;
@@ -94,6 +95,9 @@ pub struct Relay {
     /// Sources of ours that were told to send again and have not answered.
     resuming: BTreeMap<Origin, resume::Resuming>,
     rendezvous: rendezvous::Rendezvous,
+    discovery: discovery::Discovery,
+    /// Relays that we asked for a connection.
+    connected: BTreeSet<ConnectionId>,
     fetching: fetch::Fetching,
     /// Tracks whose streams wait for their subscribers.
     held: BTreeMap<TrackId, pressure::Held>,
@@ -162,6 +166,8 @@ impl Relay {
             deadlines: BTreeSet::new(),
             resuming: BTreeMap::new(),
             rendezvous: rendezvous::Rendezvous::default(),
+            discovery: discovery::Discovery::default(),
+            connected: BTreeSet::new(),
             fetching,
             held: BTreeMap::new(),
             reservations,
@@ -216,6 +222,7 @@ impl Relay {
                     draft.profile().alpn,
                     name.escape_ascii()
                 );
+                self.discover(now, connection);
             }
             Event::Request { id, request } => self.handle_request(now, origin(id), request),
             Event::Response { id, response } => self.handle_response(now, origin(id), response),
@@ -242,13 +249,7 @@ impl Relay {
             Event::Cancelled { id, .. } => self.handle_cancelled(now, origin(id)),
             Event::CanRequest => self.can_request(now, connection),
             Event::MalformedTrack { id, rule } => self.drop_malformed(now, origin(id), rule),
-            Event::GoAway { goaway, .. } => {
-                let who = self.describe(connection);
-                info!(
-                    "{who} wants us to leave for '{}'",
-                    goaway.uri.escape_ascii()
-                );
-            }
+            Event::GoAway { id, goaway } => self.handle_goaway(now, connection, id, &goaway),
             Event::SubgroupOpened { stream, id, header } => {
                 self.open_subgroup(now, origin(id), stream, header);
             }
@@ -261,6 +262,8 @@ impl Relay {
             }
             Event::Datagram { id, object } => self.datagram(now, origin(id), object),
             Event::Fetched { id, item } => self.fetched(now, origin(id), item),
+            Event::Namespace { id, suffix } => self.namespace_came(now, origin(id), suffix),
+            Event::NamespaceDone { id, suffix } => self.namespace_gone(now, origin(id), &suffix),
             Event::Closed(closed) => {
                 let why = self.publisher.peers.why_closed(connection, &closed);
                 info!("{}: {why}", self.describe(connection));
@@ -271,8 +274,6 @@ impl Relay {
             | Event::StreamExpired { .. }
             | Event::StreamDelivered { .. }
             | Event::CanOpenStream
-            | Event::Namespace { .. }
-            | Event::NamespaceDone { .. }
             | Event::PublishBlocked { .. } => {}
         }
     }
@@ -320,7 +321,8 @@ impl Relay {
             || self.withdraw(now, origin)
             || self.unwatch(origin)
             || self.fetch_cancelled(now, origin)
-            || self.status_unknown(now, origin, None);
+            || self.status_unknown(now, origin, None)
+            || self.discovery_over(now, origin);
         if !was_peers {
             self.publisher_lost(now, origin);
         }
@@ -329,6 +331,7 @@ impl Relay {
     /// Forgets everything about a peer whose session is over.
     fn forget_peer(&mut self, now: Time, connection: ConnectionId) {
         self.release(connection);
+        self.forget_discovery(now, connection);
         for origin in of_connection(&self.waiting, connection) {
             self.stop_waiting(now, origin);
         }

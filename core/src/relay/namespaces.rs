@@ -91,7 +91,7 @@ impl Relay {
     }
 
     /// Tells peers of namespaces that came (`appeared`) or went.
-    fn notify(&mut self, now: Time, notices: Vec<Notice>, appeared: bool) {
+    pub(super) fn notify(&mut self, now: Time, notices: Vec<Notice>, appeared: bool) {
         for Notice { to, suffix } in notices {
             let Some(session) = self.publisher.peers.session(to.connection) else {
                 continue;
@@ -103,6 +103,10 @@ impl Relay {
             };
             if let Err(misuse) = told {
                 debug!("{}: not told of a namespace: {misuse}", to.connection);
+            }
+            let prefix = self.watches.get(&to).filter(|_| appeared);
+            if let Some(Ok(namespace)) = prefix.map(|prefix| prefix.join(&suffix)) {
+                self.told(now, to.connection, &namespace);
             }
         }
     }

@@ -118,5 +118,8 @@ impl Relay {
                 self.ask_new_publisher(now, origin, &namespace);
             }
         }
+        for (asked, namespace) in self.discovery.learned_from(publisher) {
+            self.ask_new_publisher(now, asked, &namespace);
+        }
     }
 }

@@ -21,6 +21,8 @@ pub struct Origin {
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     publishers: BTreeMap<TrackNamespace, BTreeSet<Origin>>,
+    /// What peers told only because they were asked; by our requests.
+    learned: BTreeMap<TrackNamespace, BTreeSet<Origin>>,
     interests: BTreeMap<TrackNamespace, BTreeSet<Origin>>,
 }
 
@@ -36,14 +38,11 @@ pub(super) struct Notice {
 impl Routes {
     /// Records an announcement. Returns whom to tell: nobody if somebody else announced the same namespace before.
     pub(super) fn announce(&mut self, namespace: &TrackNamespace, origin: Origin) -> Vec<Notice> {
+        let mut news = self.interested(namespace);
+        news.retain(|notice| !self.is_known_to(namespace, notice.to.connection));
         let publishers = self.publishers.entry(namespace.clone()).or_default();
-        let is_new = publishers.is_empty();
         publishers.insert(origin);
-        if is_new {
-            self.interested(namespace)
-        } else {
-            Vec::new()
-        }
+        news
     }
 
     /// Forgets an announcement. Returns whom to tell: nobody while another publisher still announces the namespace.
@@ -55,7 +54,53 @@ impl Routes {
             return Vec::new();
         }
         self.publishers.remove(namespace);
-        self.interested(namespace)
+        let mut news = self.interested(namespace);
+        news.retain(|notice| !self.is_known_to(namespace, notice.to.connection));
+        news
+    }
+
+    /// Records what a peer told when asked. Returns whom to tell: not the peer itself.
+    pub(super) fn learn(&mut self, namespace: &TrackNamespace, asked: Origin) -> Vec<Notice> {
+        let mut news = self.interested(namespace);
+        news.retain(|notice| !self.is_known_to(namespace, notice.to.connection));
+        let learned = self.learned.entry(namespace.clone()).or_default();
+        learned.insert(asked);
+        news.retain(|notice| self.is_known_to(namespace, notice.to.connection));
+        news
+    }
+
+    /// Forgets what a peer told when asked. Returns whom to tell.
+    pub(super) fn unlearn(&mut self, namespace: &TrackNamespace, asked: Origin) -> Vec<Notice> {
+        let mut news = self.interested(namespace);
+        news.retain(|notice| self.is_known_to(namespace, notice.to.connection));
+        if let Some(learned) = self.learned.get_mut(namespace) {
+            learned.remove(&asked);
+            if learned.is_empty() {
+                self.learned.remove(namespace);
+            }
+        }
+        news.retain(|notice| !self.is_known_to(namespace, notice.to.connection));
+        news
+    }
+
+    /// Whether a peer is told of a namespace if it asks: not if it is the only one who told us.
+    fn is_known_to(&self, namespace: &TrackNamespace, peer: ConnectionId) -> bool {
+        let told_by = self.learned.get(namespace).into_iter().flatten();
+        self.publishers.contains_key(namespace)
+            || told_by.into_iter().any(|asked| asked.connection != peer)
+    }
+
+    /// Whether we have told a peer of a namespace.
+    pub(super) fn is_told(&self, namespace: &TrackNamespace, peer: ConnectionId) -> bool {
+        let mut watchers = self.interested(namespace).into_iter();
+        watchers.any(|notice| notice.to.connection == peer) && self.is_known_to(namespace, peer)
+    }
+
+    /// Whether a peer announced a namespace that this is or is under.
+    pub(super) fn is_announced_by(&self, namespace: &TrackNamespace, peer: ConnectionId) -> bool {
+        let prefixes = namespace.prefixes();
+        let publishers = prefixes.filter_map(|prefix| self.publishers.get(&prefix));
+        publishers.flatten().any(|origin| origin.connection == peer)
     }
 
     /// Records who wants to be told of namespaces under `prefix`. Returns the suffixes of those announced already.
@@ -65,9 +110,19 @@ impl Routes {
             .or_default()
             .insert(origin);
         // Namespaces are ordered field by field, so those under a prefix follow it without a gap.
-        self.publishers
-            .range(prefix.clone()..)
-            .map_while(|(namespace, _)| namespace.strip_prefix(prefix))
+        let announced = self.publishers.range(prefix.clone()..);
+        let learned = self.learned.range(prefix.clone()..);
+        let mut known = BTreeSet::new();
+        for table in [announced, learned] {
+            known.extend(table.map_while(|(namespace, _)| {
+                let suffix = namespace.strip_prefix(prefix)?;
+                Some((suffix, namespace))
+            }));
+        }
+        known
+            .into_iter()
+            .filter(|(_, namespace)| self.is_known_to(namespace, origin.connection))
+            .map(|(suffix, _)| suffix)
             .collect()
     }
 
@@ -81,21 +136,31 @@ impl Routes {
         }
     }
 
-    /// Every announcement of a namespace that `namespace` is or is under, the most specific first.
+    /// Every announcement of a namespace that `namespace` is or is under, the most specific first. What was learned counts
+    /// where nobody announced it.
     pub(super) fn publishers_of(&self, namespace: &TrackNamespace) -> Vec<Origin> {
         namespace
             .prefixes()
             .rev()
-            .filter_map(|prefix| self.publishers.get(&prefix))
+            .filter_map(|prefix| {
+                let announced = self.publishers.get(&prefix);
+                announced.or_else(|| self.learned.get(&prefix))
+            })
             .flatten()
             .copied()
             .collect()
     }
 
+    /// Whether nobody publishes anything.
+    #[cfg(test)]
+    pub(super) fn has_no_publishers(&self) -> bool {
+        self.publishers.is_empty() && self.learned.is_empty()
+    }
+
     /// Whether nobody announces or asks for anything.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.publishers.is_empty() && self.interests.is_empty()
+        self.publishers.is_empty() && self.learned.is_empty() && self.interests.is_empty()
     }
 
     fn interested(&self, namespace: &TrackNamespace) -> Vec<Notice> {

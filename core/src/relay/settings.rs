@@ -20,6 +20,8 @@ pub struct Settings {
     pub paths: Vec<Bytes>,
     /// The program's name and version, told to peers; empty: not told.
     pub implementation: Bytes,
+    /// Whether peers are asked for their namespaces: some tell nobody unless they are asked.
+    pub discover: bool,
     /// The bounds of the relay's own tables.
     pub limits: Limits,
     /// The bounds of each session's.
@@ -41,6 +43,7 @@ impl Default for Settings {
             drafts: Draft::ALL.to_vec(),
             paths: vec![Bytes::from_static(b"/")],
             implementation: Bytes::new(),
+            discover: true,
             limits: Limits::default(),
             session: session::Limits::default(),
             fanout: fanout::Limits::default(),
@@ -67,6 +70,10 @@ pub struct Limits {
     pub max_connections: usize,
     /// Announced namespaces at once; a further one is refused with EXCESSIVE_LOAD.
     pub max_announcements: usize,
+    /// Namespaces at once that peers told of when asked; further ones are not used.
+    pub max_learned: usize,
+    /// How often in a row a publisher's REDIRECT to another of its tracks is followed.
+    pub max_redirects: usize,
     /// Prefixes that peers want to be told of at once; a further one is refused with EXCESSIVE_LOAD.
     pub max_watches: usize,
     /// Prefixes of which peers want to be offered the tracks at once; a further one is refused with EXCESSIVE_LOAD.
@@ -134,6 +141,8 @@ impl Default for Limits {
             max_transport_bytes: 512 << 20,
             max_connections: 10_000,
             max_announcements: 65_536,
+            max_learned: 65_536,
+            max_redirects: 3,
             max_watches: 65_536,
             max_track_watches: 65_536,
             max_offers_per_watch: 4096,

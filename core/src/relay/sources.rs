@@ -28,18 +28,35 @@ impl Relay {
     pub(super) fn ask(
         &mut self,
         now: Time,
-        publisher: ConnectionId,
+        route: Origin,
         name: &FullTrackName,
         forward: bool,
     ) -> Result<(), Misuse> {
+        if !self.may_ask(route, name) {
+            return Ok(());
+        }
+        self.ask_as(now, route.connection, name, name, (forward, 0))
+    }
+
+    /// Subscribes to what is a track here under the name that it has at a publisher.
+    fn ask_as(
+        &mut self,
+        now: Time,
+        publisher: ConnectionId,
+        name: &FullTrackName,
+        there: &FullTrackName,
+        (forward, redirects): (bool, usize),
+    ) -> Result<(), Misuse> {
         let limits = &self.settings.limits;
+        let asked = self.tracks.get(name);
+        let asked = asked.map_or(0, |track| self.publishers_that_stay(track));
         let Some(track) = self.tracks.get_mut(name) else {
             return Ok(());
         };
         let is_asked = track.upstreams.iter().any(|(origin, upstream)| {
             origin.connection == publisher && !matches!(upstream, Upstream::Ending { .. })
         });
-        if is_asked || track.upstreams.len() >= limits.max_publishers_per_track {
+        if is_asked || asked >= limits.max_publishers_per_track {
             return Ok(());
         }
         let Some(session) = self.publisher.peers.session(publisher) else {
@@ -48,7 +65,7 @@ impl Relay {
         let new_group = track.wanted_group();
         let request = Request::Subscribe(Subscribe {
             request_id: RequestId(0),
-            track: name.clone(),
+            track: there.clone(),
             parameters: Parameters {
                 filter: track.upstream_filter(),
                 forward: Some(forward),
@@ -68,9 +85,14 @@ impl Relay {
             track.group_asked(value, origin);
         }
         let give_up = now + limits.answer_timeout;
-        track
-            .upstreams
-            .insert(origin, Upstream::Asked { give_up, forward });
+        track.upstreams.insert(
+            origin,
+            Upstream::Asked {
+                give_up,
+                forward,
+                redirects,
+            },
+        );
         self.upstreams.insert(origin, name.clone());
         self.deadlines.insert((give_up, origin));
         Ok(())
@@ -95,7 +117,7 @@ impl Relay {
         for name in wanted {
             let forward = self.forwards_at_first(&name);
             // Whoever subscribes has other publishers, or was refused.
-            let _is_asked = self.ask(now, origin.connection, &name, forward);
+            let _is_asked = self.ask(now, origin, &name, forward);
         }
     }
 
@@ -110,7 +132,9 @@ impl Relay {
             .get_mut(&name)
             .and_then(|track| track.upstreams.get_mut(&origin));
         if let Some(upstream) = asked
-            && let Upstream::Asked { give_up, forward } = *upstream
+            && let Upstream::Asked {
+                give_up, forward, ..
+            } = *upstream
         {
             self.deadlines.remove(&(give_up, origin));
             *upstream = Upstream::Established {
@@ -155,6 +179,9 @@ impl Relay {
 
     /// A publisher refused to send a track.
     pub(super) fn refused(&mut self, now: Time, origin: Origin, refusal: &Refusal) {
+        if self.discovery_refused(origin, refusal) || self.redirected(now, origin, refusal) {
+            return;
+        }
         let Some(name) = self.forget_upstream(now, origin) else {
             return;
         };
@@ -172,6 +199,47 @@ impl Relay {
         };
         self.give_up_if_hopeless(now, &name, &passed_on);
         self.end_if_over(now, &name);
+    }
+
+    /// Follows a REDIRECT to another track of the same publisher. One to another place is not for a relay to follow.
+    fn redirected(&mut self, now: Time, origin: Origin, refusal: &Refusal) -> bool {
+        let Some(redirect) = &refusal.redirect else {
+            return false;
+        };
+        let Some(name) = self.upstreams.get(&origin).cloned() else {
+            return false;
+        };
+        let upstream = self
+            .tracks
+            .get(&name)
+            .and_then(|track| track.upstreams.get(&origin));
+        let Some(&Upstream::Asked {
+            forward, redirects, ..
+        }) = upstream
+        else {
+            return false;
+        };
+        let is_named = redirect.track != FullTrackName::default();
+        if !is_named || !redirect.uri.is_empty() || redirects >= self.settings.limits.max_redirects
+        {
+            return false;
+        }
+        info!(
+            "{} has {name} as {}",
+            self.describe(origin.connection),
+            redirect.track
+        );
+        self.forget_upstream(now, origin);
+        let how = (forward, redirects + 1);
+        let there = &redirect.track;
+        if self
+            .ask_as(now, origin.connection, &name, there, how)
+            .is_err()
+        {
+            self.give_up_if_hopeless(now, &name, &no_such_track());
+            self.end_if_over(now, &name);
+        }
+        true
     }
 
     /// A publisher ended a subscription of ours. Objects that it sent before may still be on their way.
@@ -266,6 +334,7 @@ impl Relay {
                 self.pass_group_request(now, &name);
             }
         }
+        self.discover_owed(now, publisher);
         self.ask_again(now, publisher);
         self.offer_owed(now, publisher);
         self.retry_fills();

@@ -89,7 +89,7 @@ impl Relay {
         }
         let is_new = !self.questions.open.contains_key(&name);
         let refusal = if is_new {
-            self.ask_status(now, &name)
+            self.ask_status(now, &name, origin.connection)
         } else {
             no_such_track()
         };
@@ -102,11 +102,14 @@ impl Relay {
     }
 
     /// Asks the publishers of a track about it. Returns what to say if there is none.
-    fn ask_status(&mut self, now: Time, name: &FullTrackName) -> Refusal {
+    fn ask_status(&mut self, now: Time, name: &FullTrackName, asker: ConnectionId) -> Refusal {
         let mut refusal = no_such_track();
         let mut asked: BTreeSet<Origin> = BTreeSet::new();
         for publisher in self.routes.publishers_of(&name.namespace) {
             let connection = publisher.connection;
+            if connection == asker && self.discovery.is_learned(publisher) {
+                continue; // A relay that asks us does not know it.
+            }
             let limits = &self.settings.limits;
             let is_asked = asked.iter().any(|origin| origin.connection == connection);
             if is_asked || asked.len() >= limits.max_publishers_per_track {

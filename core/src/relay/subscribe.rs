@@ -20,6 +20,7 @@ impl Relay {
             self.describe(origin.connection),
             request.parameters
         );
+        self.turn_around(now, &name, origin.connection);
         if !self.tracks.contains_key(&name) {
             if self.tracks.len() >= self.settings.limits.max_tracks {
                 let refusal = overloaded("too many tracks");
@@ -54,7 +55,7 @@ impl Relay {
         let publishers = self.routes.publishers_of(&name.namespace);
         let mut refusal = no_such_track();
         for publisher in publishers {
-            if self.ask(now, publisher.connection, &name, forward) == Err(Misuse::Blocked) {
+            if self.ask(now, publisher, &name, forward) == Err(Misuse::Blocked) {
                 refusal = overloaded("the publisher takes no more requests");
             }
         }

@@ -38,7 +38,12 @@ pub(super) struct Track {
 #[derive(Debug)]
 pub(super) enum Upstream {
     /// The publisher has not answered our SUBSCRIBE.
-    Asked { give_up: Time, forward: bool },
+    Asked {
+        give_up: Time,
+        forward: bool,
+        /// How many REDIRECTs led there.
+        redirects: usize,
+    },
     /// The publisher sends, or would if `forward` were set.
     Established {
         forward: bool,
@@ -47,6 +52,13 @@ pub(super) enum Upstream {
     },
     /// The publisher has sent all that it will.
     Ending { done: PublishDone },
+}
+
+impl Upstream {
+    /// Whether it is a PUBLISH of the peer's.
+    pub(super) const fn is_offered(&self) -> bool {
+        matches!(self, Self::Established { offered: true, .. })
+    }
 }
 
 /// How a track ends.

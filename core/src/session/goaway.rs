@@ -138,6 +138,11 @@ impl Session {
         self.goaway_sent && self.profile.goaway_refuses_later_requests
     }
 
+    /// How many more requests the peer allows now; `None`: the draft limits streams, not requests.
+    pub fn request_credit(&self) -> Option<u64> {
+        self.own_ids.credit()
+    }
+
     /// How many requests are open, of both sides; those that only wait for late objects are left out.
     pub fn open_requests(&self) -> usize {
         self.requests

@@ -39,6 +39,11 @@ impl OwnIds {
         allowed.then_some(RequestId(self.next))
     }
 
+    /// How many ids are left; `None`: the draft does not limit them.
+    pub(super) fn credit(&self) -> Option<u64> {
+        Some(self.limit?.saturating_sub(self.next).div_ceil(2))
+    }
+
     /// Uses up the id of [`OwnIds::peek`].
     pub(super) const fn advance(&mut self) {
         self.next = self.next.saturating_add(2);

@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod discovery;
 mod epochs;
 mod fetch;
 mod fetch_fills;
@@ -132,6 +133,15 @@ impl Relay {
         self.fetching.assert_consistent();
     }
 
+    /// Nobody publishes anything here, or is believed to elsewhere.
+    #[track_caller]
+    pub(crate) fn assert_nothing_known(&self) {
+        self.assert_consistent();
+        assert!(self.announcements.is_empty(), "{:?}", self.announcements);
+        assert!(self.routes.has_no_publishers(), "{:?}", self.routes);
+        assert!(self.tracks.is_empty(), "{:?}", self.tracks);
+    }
+
     /// Nothing is left of anybody.
     #[track_caller]
     pub(crate) fn assert_empty(&mut self) {
@@ -154,6 +164,8 @@ impl Relay {
         assert!(self.feeds.is_empty(), "{:?}", self.feeds);
         assert!(self.deadlines.is_empty(), "{:?}", self.deadlines);
         assert_eq!(self.rendezvous.origins(), []);
+        assert!(self.discovery.is_empty(), "{:?}", self.discovery);
+        assert!(self.connected.is_empty(), "{:?}", self.connected);
         assert!(self.graces.is_empty(), "{:?}", self.graces);
         assert!(self.parked.is_empty(), "{:?}", self.parked);
         assert!(self.publisher.peers.is_empty());

@@ -44,21 +44,66 @@ fn a_publisher_that_refuses_does_not_matter_while_another_may_accept() {
     }
 }
 
+impl Rig {
+    /// A publisher sends the relay to another of its tracks.
+    fn redirect(&mut self, publisher: ConnectionId, id: RequestId, to: FullTrackName) {
+        let refusal = Refusal {
+            redirect: Some(crate::wire::message::Redirect {
+                uri: Bytes::new(),
+                track: to,
+            }),
+            ..Refusal::new(RequestCode::Redirect, "elsewhere")
+        };
+        self.respond(publisher, id, Response::Error(refusal));
+    }
+}
+
 #[test]
-fn a_publisher_that_redirects_is_none() {
+fn a_redirect_to_another_track_of_the_same_publisher_is_followed() {
+    for draft in Draft::ALL {
+        let mut rig = Rig::new();
+        let publisher = rig.publisher(Draft::D18);
+        let subscriber = rig.connect(draft);
+        let down = rig.subscribe(subscriber, "v");
+        let up = rig.only_asked(publisher);
+        rig.redirect(publisher, up, track_in(&["other"], "w"));
+        assert_eq!(rig.answer(subscriber, down), None);
+        let (again, asked) = rig.asked(publisher).remove(1);
+        assert_eq!(asked.track, track_in(&["other"], "w"));
+        rig.accept(publisher, again);
+        rig.ok(subscriber, down);
+        rig.group(publisher, again, 0, 1);
+        assert_eq!(rig.ids(subscriber, down), [(0, 0)]);
+        rig.end();
+    }
+}
+
+#[test]
+fn redirects_are_followed_only_so_often_and_then_the_track_does_not_exist() {
+    for draft in Draft::ALL {
+        let mut rig = Rig::with(limits(|limits| limits.max_redirects = 2));
+        let publisher = rig.publisher(Draft::D18);
+        let subscriber = rig.connect(draft);
+        let down = rig.subscribe(subscriber, "v");
+        for (n, name) in ["w", "v", "w"].into_iter().enumerate() {
+            assert_eq!(rig.answer(subscriber, down), None);
+            let (up, _) = rig.asked(publisher)[n];
+            rig.redirect(publisher, up, track(name));
+        }
+        assert_eq!(rig.asked(publisher).len(), 3);
+        rig.assert_refused(subscriber, down, RequestCode::DoesNotExist);
+        rig.end();
+    }
+}
+
+#[test]
+fn a_redirect_that_names_no_other_track_is_a_refusal() {
     let mut rig = Rig::new();
     let publisher = rig.publisher(Draft::D18);
     let subscriber = rig.connect(Draft::D18);
     let down = rig.subscribe(subscriber, "v");
     let up = rig.only_asked(publisher);
-    let refusal = Refusal {
-        redirect: Some(crate::wire::message::Redirect {
-            uri: Bytes::new(),
-            track: track("elsewhere"),
-        }),
-        ..Refusal::new(RequestCode::Redirect, "elsewhere")
-    };
-    rig.respond(publisher, up, Response::Error(refusal));
+    rig.redirect(publisher, up, FullTrackName::default());
     rig.assert_refused(subscriber, down, RequestCode::DoesNotExist);
     rig.end();
 }
@@ -397,6 +442,51 @@ fn a_publisher_that_sent_goaway_is_not_asked_any_more() {
         });
         let other = rig.subscribe(running.subscriber, "w");
         rig.assert_refused(running.subscriber, other, RequestCode::DoesNotExist);
+        rig.group(running.publisher, running.up, 0, 1);
+        assert_eq!(rig.ids(running.subscriber, running.down), [(0, 0)]);
+        rig.end();
+    }
+}
+
+#[test]
+fn when_a_publisher_says_goaway_others_that_are_known_are_asked_meanwhile() {
+    for drafts in DRAFT_PAIRS {
+        for single in [false, true] {
+            if single && drafts.0 == Draft::D16 {
+                continue; // It has no GOAWAY for a single request.
+            }
+            let mut rig = Rig::with(limits(|limits| limits.max_publishers_per_track = 1));
+            let running = rig.running(drafts);
+            let other = rig.publisher(drafts.0);
+            assert_eq!(rig.asked(other), [], "there is one already");
+            rig.act(running.publisher, |session, now| {
+                let goaway = crate::wire::message::GoAway::default();
+                let id = single.then_some(running.up);
+                session.go_away(now, id, goaway).unwrap();
+            });
+            let up = rig.only_asked(other);
+            rig.accept(other, up);
+            // What runs goes on.
+            rig.group(running.publisher, running.up, 0, 1);
+            assert!(!rig.withdrawn(running.publisher, running.up));
+            rig.leave(running.publisher);
+            rig.group(other, up, 1, 1);
+            let ids = rig.ids(running.subscriber, running.down);
+            assert_eq!(ids, [(0, 0), (1, 0)]);
+            rig.end();
+        }
+    }
+}
+
+#[test]
+fn goaway_of_a_subscriber_changes_nothing() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let running = rig.running(drafts);
+        rig.act(running.subscriber, |session, now| {
+            let goaway = crate::wire::message::GoAway::default();
+            session.go_away(now, None, goaway).unwrap();
+        });
         rig.group(running.publisher, running.up, 0, 1);
         assert_eq!(rig.ids(running.subscriber, running.down), [(0, 0)]);
         rig.end();

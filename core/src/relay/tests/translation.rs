@@ -397,7 +397,7 @@ fn a_relay_that_leaves_tells_those_who_wait_in_draft_16_to_try_again() {
 }
 
 #[test]
-fn a_redirect_becomes_does_not_exist() {
+fn a_redirect_that_is_not_followed_becomes_does_not_exist() {
     for draft in Draft::ALL {
         let mut rig = Rig::new();
         let publisher = rig.publisher(Draft::D18);
@@ -407,7 +407,7 @@ fn a_redirect_becomes_does_not_exist() {
         let refusal = Refusal {
             redirect: Some(Redirect {
                 uri: Bytes::new(),
-                track: track("elsewhere"),
+                track: FullTrackName::default(),
             }),
             ..Refusal::new(RequestCode::Redirect, "elsewhere")
         };

@@ -75,8 +75,16 @@ impl Rig {
         Self::with(Settings::default())
     }
 
+    /// A relay that asks nobody for namespaces.
+    pub(super) fn with(settings: Settings) -> Self {
+        Self::discovering(Settings {
+            discover: false,
+            ..settings
+        })
+    }
+
     /// The Forward State upstream is what is wanted, without delay.
-    pub(super) fn with(mut settings: Settings) -> Self {
+    pub(super) fn discovering(mut settings: Settings) -> Self {
         settings.limits.forward_linger = Duration::ZERO;
         Self {
             relay: Relay::new(settings),

@@ -1,5 +1,6 @@
 //! The simulator itself, sessions over its bad paths, and networks.
 
+mod chains;
 mod churn;
 mod drafts;
 mod moqtest;
