@@ -206,6 +206,9 @@ fn everything_through_the_relay(runtime: &str) {
 
 fn the_date_is_published_to_the_relay(runtime: &str) {
     let place = Place::relayed(runtime, "--publish");
+    for mut client in place.clients(runtime, "--track_name date --jrfetch --join_start 1") {
+        assert_joined(&mut client, 60);
+    }
     for flags in ["--track_name date", "--publish"] {
         for mut client in place.clients(runtime, flags) {
             assert_consecutive(&live(&mut client, 2));
