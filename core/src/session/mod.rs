@@ -265,12 +265,18 @@ impl Session {
             Heard::Nothing => Ok(()),
             Heard::Bytes(stream, bytes) => self.receive_bytes(stream, &bytes),
             Heard::Fin(stream) => self.receive_fin(stream),
-            Heard::Reset(stream, code) => self.receive_reset(stream, code),
+            Heard::Reset(stream, code) => {
+                self.receive_reset(stream, code);
+                Ok(())
+            }
             Heard::Gone(stream) => {
                 self.stream_gone(stream);
                 Ok(())
             }
-            Heard::Stopped(stream, code) => self.heed_stop(stream, code),
+            Heard::Stopped(stream, code) => {
+                self.heed_stop(stream, code);
+                Ok(())
+            }
         };
         self.settle(result);
     }
@@ -426,7 +432,8 @@ impl Session {
                     self.data_moved();
                     return Ok(());
                 }
-                self.receive_stop(stream, code)
+                self.receive_stop(stream, code);
+                Ok(())
             }
             Input::CanOpen(dir) => {
                 if dir == Dir::Uni {

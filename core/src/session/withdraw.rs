@@ -208,9 +208,9 @@ impl Session {
     }
 
     /// The peer abandoned its direction of a stream of messages.
-    pub(super) fn receive_reset(&mut self, stream: StreamId, code: u64) -> Result<(), Close> {
+    pub(super) fn receive_reset(&mut self, stream: StreamId, code: u64) {
         let Some(purpose) = self.topology.purpose(stream) else {
-            return Ok(());
+            return;
         };
         match purpose {
             Use::Control => self.control_closed(stream),
@@ -222,7 +222,6 @@ impl Session {
                 self.cancelled(id, Some(code), Ending::Abandon(ResetCode::Cancelled));
             }
         }
-        Ok(())
     }
 
     /// A stream of messages does not exist any more; if the whole connection does not, an input tells.
@@ -236,23 +235,19 @@ impl Session {
 
     /// The peer does not want to hear more on a stream of messages. What it said before that is read first: an answer
     /// and its end often come together with this.
-    pub(super) fn receive_stop(&mut self, stream: StreamId, code: u64) -> Result<(), Close> {
+    pub(super) fn receive_stop(&mut self, stream: StreamId, code: u64) {
         match self.topology.purpose(stream) {
-            None => Ok(()),
-            Some(Use::Control) => {
-                self.failing = Some(CONTROL_CLOSED);
-                Ok(())
+            Some(Use::Control) => self.failing = Some(CONTROL_CLOSED),
+            Some(Use::Silent | Use::Request(_) | Use::Over)
+                if self.topology.stop_after_reading(stream, code) =>
+            {
+                self.heed_stop(stream, code);
             }
-            Some(Use::Silent | Use::Request(_) | Use::Over) => {
-                if self.topology.stop_after_reading(stream, code) {
-                    return self.heed_stop(stream, code);
-                }
-                Ok(())
-            }
+            Some(Use::Silent | Use::Request(_) | Use::Over) | None => {}
         }
     }
 
-    pub(super) fn heed_stop(&mut self, stream: StreamId, code: u64) -> Result<(), Close> {
+    pub(super) fn heed_stop(&mut self, stream: StreamId, code: u64) {
         match self.topology.purpose(stream) {
             None => {}
             Some(Use::Control) => self.failing = Some(CONTROL_CLOSED),
@@ -265,7 +260,6 @@ impl Session {
                 self.cancelled(id, Some(code), Ending::Abandon(ResetCode::Cancelled));
             }
         }
-        Ok(())
     }
 
     fn silent_stream_ended(&mut self, stream: StreamId) {
