@@ -179,6 +179,9 @@ impl Relay {
 
     /// A publisher refused to send a track.
     pub(super) fn refused(&mut self, now: Time, origin: Origin, refusal: &Refusal) {
+        if self.comes_by_publish(origin, refusal) {
+            return;
+        }
         if self.discovery_refused(origin, refusal) || self.redirected(now, origin, refusal) {
             return;
         }
@@ -240,6 +243,23 @@ impl Relay {
             self.end_if_over(now, &name);
         }
         true
+    }
+
+    /// Whether a refusal means that the publisher's own PUBLISH of the track is on its way (§ Subscriptions): it may come
+    /// after the refusal, on another stream, and is waited for like an answer.
+    fn comes_by_publish(&self, origin: Origin, refusal: &Refusal) -> bool {
+        let track = self
+            .upstreams
+            .get(&origin)
+            .and_then(|name| self.tracks.get(name));
+        refusal.code == RequestCode::DuplicateSubscription
+            && track.is_some_and(|track| {
+                let of_peer = track
+                    .upstreams
+                    .keys()
+                    .filter(|other| other.connection == origin.connection);
+                of_peer.count() == 1
+            })
     }
 
     /// A publisher ended a subscription of ours. Objects that it sent before may still be on their way.

@@ -239,6 +239,43 @@ fn b207_a_publish_takes_the_place_of_our_unanswered_subscribe() {
 }
 
 #[test]
+fn a_publish_that_comes_after_the_refusal_of_our_subscribe_serves_who_waits() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let publisher = rig.publisher(drafts.0);
+        let subscriber = rig.connect(drafts.1);
+        let down = rig.subscribe(subscriber, "v");
+        let asked = rig.only_asked(publisher);
+        rig.refuse(publisher, asked, RequestCode::DuplicateSubscription);
+        assert_eq!(rig.answer(subscriber, down), None);
+        let up = rig.publish(publisher, "v");
+        rig.ok(subscriber, down);
+        rig.group(publisher, up, 0, 1);
+        assert_eq!(rig.ids(subscriber, down), [(0, 0)]);
+        rig.pass(Duration::from_secs(11));
+        assert_eq!(rig.relay.upstreams.len(), 1);
+        rig.done_with(publisher, up, DoneCode::TrackEnded);
+        assert_eq!(rig.done_code(subscriber, down), DoneCode::TrackEnded);
+        rig.end();
+    }
+}
+
+#[test]
+fn a_publish_that_was_promised_by_a_refusal_and_does_not_come_is_given_up() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let publisher = rig.publisher(drafts.0);
+        let subscriber = rig.connect(drafts.1);
+        let down = rig.subscribe(subscriber, "v");
+        let asked = rig.only_asked(publisher);
+        rig.refuse(publisher, asked, RequestCode::DuplicateSubscription);
+        rig.pass(Duration::from_secs(11));
+        rig.assert_refused(subscriber, down, RequestCode::Timeout);
+        rig.end();
+    }
+}
+
+#[test]
 fn b205_a_second_publish_of_a_track_by_the_same_peer_is_a_duplicate() {
     for draft in Draft::ALL {
         let mut rig = Rig::new();
