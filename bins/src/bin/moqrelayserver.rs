@@ -58,6 +58,9 @@ struct Flags {
     /// Keep objects of the past, so that a FETCH needs no publisher; without it nothing is kept
     #[arg(long = "enable_cache", default_value_t = true, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     enable_cache: bool,
+    /// Ask every peer which namespaces it has: some tell nobody unless they are asked
+    #[arg(long, default_value_t = true, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    discover: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -95,6 +98,7 @@ fn run(flags: &Flags) -> Result<Exit, String> {
         drafts,
         paths: paths.clone(),
         implementation: Bytes::from_static(IMPLEMENTATION.as_bytes()),
+        discover: flags.discover,
         ..relay::Settings::default()
     };
     flags.bound(&mut relay)?;

@@ -7,6 +7,7 @@
 )]
 
 mod dates;
+mod discovery;
 mod limits;
 mod mistakes;
 mod past;
