@@ -39,12 +39,17 @@ impl Relay {
                 connection,
                 request: id,
             } = origin;
+            let is_first = self.publisher.fanout.is_idle(live);
             if request.parameters.forward != Some(false) && self.is_behind(&name) {
-                return self.subscribe_behind(now, origin, &name, live, request.parameters);
+                self.subscribe_behind(now, origin, &name, live, request.parameters);
+            } else {
+                self.publisher
+                    .serve(now, connection, id, live, &request.parameters);
+                self.request_group_of(now, connection, id, &request.parameters);
             }
-            self.publisher
-                .serve(now, connection, id, live, &request.parameters);
-            self.request_group_of(now, connection, id, &request.parameters);
+            if is_first {
+                self.ask_others(now, &name);
+            }
             return;
         }
         let mut parameters = request.parameters;
@@ -60,6 +65,16 @@ impl Relay {
             }
         }
         self.give_up_if_hopeless(now, &name, &refusal);
+    }
+
+    /// A track that came by PUBLISH has its first subscriber: from now on those that announced its namespace are wanted as
+    /// well.
+    fn ask_others(&mut self, now: Time, name: &FullTrackName) {
+        let forward = self.forwards_at_first(name);
+        for publisher in self.routes.publishers_of(&name.namespace) {
+            // Whoever subscribed has a publisher already.
+            let _is_asked = self.ask(now, publisher, name, forward);
+        }
     }
 
     /// Queues a subscription until a publisher has answered.

@@ -505,3 +505,34 @@ fn publishers_are_told_to_send_at_first_and_to_pause_when_nobody_wants_objects_f
         rig.end();
     }
 }
+
+#[test]
+fn b308_those_who_announced_a_namespace_are_asked_too_once_somebody_wants_a_published_track() {
+    for draft in Draft::ALL {
+        let mut rig = Rig::new();
+        let announcer = rig.connect(draft);
+        rig.announce(announcer, &["live"]);
+        let publisher = rig.connect(draft);
+        let published = rig.publish(publisher, "video");
+        assert_eq!(rig.asked(announcer), [], "nobody wants it yet");
+        let subscriber = rig.connect(draft);
+        let wanted = rig.subscribe(subscriber, "video");
+        rig.ok(subscriber, wanted);
+        let asked = rig.only_asked(announcer);
+        assert_eq!(rig.asked(publisher), [], "it publishes by itself");
+        rig.accept(announcer, asked);
+        // Each brings what the other has not brought.
+        rig.group(publisher, published, 0, 2);
+        rig.group(announcer, asked, 0, 2);
+        rig.group(announcer, asked, 1, 2);
+        assert_eq!(
+            rig.ids(subscriber, wanted),
+            [(0, 0), (0, 1), (1, 0), (1, 1)]
+        );
+        // A second subscriber changes nothing.
+        let another = rig.connect(draft);
+        let wanted = rig.subscribe(another, "video");
+        rig.ok(another, wanted);
+        assert_eq!(rig.asked(announcer).len(), 1);
+    }
+}
