@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fetch::{DOWN, UP, entry, patient, payload, range};
+use super::fetch_wire::{DOWN, UP, entry, patient, payload, range};
 use super::*;
 use crate::wire::object::FetchEntry;
 

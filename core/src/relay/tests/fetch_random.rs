@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::fetch::{DOWN, UP, payload};
+use super::fetch_wire::{DOWN, UP, payload};
 use super::*;
 use crate::wire::param::GroupOrder;
 
@@ -221,7 +221,7 @@ impl Play {
                 return;
             }
             let subgroup = SubgroupId(here.object.0 % 2);
-            let mut entry = fetch::entry(here, payload.len(), Properties::default());
+            let mut entry = fetch_wire::entry(here, payload.len(), Properties::default());
             if let crate::wire::object::FetchEntry::Object(object) = &mut entry {
                 object.subgroup = Some(subgroup);
             }

@@ -10,6 +10,7 @@ mod epochs;
 mod fetch;
 mod fetch_fills;
 mod fetch_random;
+mod fetch_wire;
 mod filters;
 mod limits;
 mod namespaces;
