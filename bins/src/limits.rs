@@ -174,6 +174,7 @@ const LIMITS: &[Limit] = &[
     limit!(Bytes, 1, "read_size", "Bytes read from a stream at a time", session.read_size),
     limit!(Count, 1, "max_live_groups", "Groups of a track that are not through yet", fanout.max_live_groups),
     limit!(Count, 0, "remembered_groups", "Groups of a track whose objects are remembered", fanout.remembered_groups),
+    limit!(Count, 0, "remembered_finales", "Subgroups of a group whose ends are remembered", fanout.remembered_finales),
     limit!(Count, 1, "max_subgroups_per_group", "Subgroups of a group in memory", fanout.max_subgroups_per_group),
     limit!(Count, 1, "max_streams_per_subgroup", "Streams that bring the same subgroup at once", fanout.max_streams_per_subgroup),
     limit!(Count, 1, "max_objects_per_subgroup", "Objects of a subgroup in memory", fanout.max_objects_per_subgroup),

@@ -75,10 +75,12 @@ impl Track {
         if group.given_up || full && !group.subgroups.contains_key(&header.subgroup) {
             return Err(Fault::Stop(ResetCode::ExcessiveLoad));
         }
-        let subgroup = group
-            .subgroups
-            .entry(header.subgroup)
-            .or_insert_with(|| Subgroup::new(header, source, birth));
+        let finale = group.finales.get(&header.subgroup).copied();
+        let subgroup = group.subgroups.entry(header.subgroup).or_insert_with(|| {
+            let mut subgroup = Subgroup::new(header, source, birth);
+            subgroup.finale = finale;
+            subgroup
+        });
         let priority = |header: &SubgroupHeader| header.priority.unwrap_or(default);
         if priority(&subgroup.header) != priority(&header) {
             let other = subgroup.source;

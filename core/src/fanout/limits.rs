@@ -27,6 +27,9 @@ pub struct Limits {
     /// Groups of one track without anything left to send whose object ids are remembered, so that a slower source's
     /// copies are recognised.
     pub remembered_groups: usize,
+    /// Subgroups of one group that ended and are not in memory any more, whose final objects are remembered, so that nobody
+    /// adds to them; beyond it that of the lowest is forgotten.
+    pub remembered_finales: usize,
     /// Subgroups of one group in memory; beyond it a new one is refused.
     pub max_subgroups_per_group: usize,
     /// Streams that bring the same subgroup at once; beyond it a new one is refused. Sources and takeovers need a few.
@@ -71,6 +74,7 @@ impl Default for Limits {
             max_sources_per_track: 4,
             max_live_groups: 64,
             remembered_groups: 8,
+            remembered_finales: 64,
             max_subgroups_per_group: 4096,
             max_streams_per_subgroup: 16,
             max_objects_per_subgroup: 16_384,

@@ -39,6 +39,8 @@ pub(super) struct Group {
     pub(super) datagrams: Ranges,
     /// From this id on there are no objects; and who said so.
     pub(super) end: Option<(ObjectId, SourceId)>,
+    /// The final objects of subgroups that are not in memory any more, as told by a FIN, and by whom.
+    pub(super) finales: BTreeMap<SubgroupId, (ObjectId, SourceId)>,
     /// When it began, as the number of objects of the track before it.
     pub(super) began: u64,
     /// Given up for lack of room: who has not read it will not.
@@ -234,6 +236,12 @@ impl Track {
             return;
         }
         self.journal.remove(&subgroup.changed);
+        if let Some(finale) = subgroup.finale {
+            group.finales.insert(key.1, finale);
+            if group.finales.len() > limits.remembered_finales {
+                group.finales.pop_first();
+            }
+        }
         group.subgroups.remove(&key.1);
         self.forgotten += 1;
         self.forget_groups(limits.remembered_groups);

@@ -554,3 +554,23 @@ fn range_end_linger_and_drain_timeout_are_how_long_ends_are_waited_for() {
     assert_eq!(stage.done(stalled), [DoneCode::TrackEnded]);
     assert_eq!(stage.used(), 0);
 }
+
+#[test]
+fn the_ends_of_so_many_subgroups_of_a_group_are_remembered() {
+    let mut stage = Stage::with_limits(Limits {
+        remembered_finales: 2,
+        ..Limits::default()
+    });
+    let _subscriber = stage.plain_subscriber();
+    for subgroup in 0..3 {
+        let stream = stage.open(0, subgroup);
+        stage.object(stream, subgroup, b"last");
+        stage.fin(stream);
+        stage.settle();
+    }
+    for subgroup in 0..3 {
+        let stream = stage.open(0, subgroup);
+        let beyond = stage.try_object(stream, 10 + subgroup, b"more");
+        assert_eq!(beyond.is_err(), subgroup > 0, "{subgroup}");
+    }
+}

@@ -185,6 +185,26 @@ fn contradictions_between_sources_blame_the_older() {
 }
 
 #[test]
+fn the_end_of_a_subgroup_holds_after_everybody_has_read_it() {
+    let rule = "an object beyond the final one of its subgroup";
+    let mut stage = Stage::new();
+    let subscriber = stage.plain_subscriber();
+    stage.group(0, 3);
+    stage.settle();
+    assert_eq!(stage.used(), 0);
+    let again = stage.open(0, 0);
+    let beyond = stage.try_object(again, 3, b"more");
+    assert_eq!(beyond, Err(Fault::Malformed(rule)));
+    let other = stage.open_from(OTHER, header(0, 0));
+    let older = SOURCE;
+    let beyond = stage.try_object(other, 3, b"more");
+    assert_eq!(beyond, Err(Fault::Contradiction { older, rule }));
+    stage.settle();
+    assert_eq!(stage.ids(subscriber), [(0, 0), (0, 1), (0, 2)]);
+    assert_eq!(stage.got(subscriber).len(), 1);
+}
+
+#[test]
 fn sources_of_different_drafts_do_not_contradict_one_another_by_the_way_they_write() {
     let block = Value::Bytes(Bytes::from_static(&[0x04, 0x07]));
     let received = |draft: Draft, stage: &mut Stage, stream: IngestId| {
