@@ -223,7 +223,7 @@ impl LimitFlags {
     ///
     /// A sentence that says which of the values do not go together.
     pub fn apply(&self, settings: &mut Settings, runtime: Runtime) -> Result<(), String> {
-        runtime.prepare(&mut settings.transport);
+        settings.transport = runtime.prepare(settings.transport.clone());
         for (flag, number) in &self.0 {
             if let Some(limit) = LIMITS.iter().find(|limit| limit.flag == *flag) {
                 (limit.set)(settings, *number);

@@ -30,19 +30,21 @@ impl Default for Runtime {
 }
 
 impl Runtime {
-    /// What a relay should be run with unless it is told otherwise.
+    /// What a relay should be run with unless it is told otherwise, given what holds for all.
     ///
     /// Windows stay as they are with s2n-quic, so subscribers and publishers get the same: less than is good for those, and
     /// more than is needed for these.
-    pub const fn prepare(self, transport: &mut TransportSettings) {
+    #[must_use]
+    pub fn prepare(self, transport: TransportSettings) -> TransportSettings {
         match self {
             #[cfg(feature = "tokio")]
-            Self::Tokio => {}
+            Self::Tokio => transport,
             #[cfg(feature = "smol")]
-            Self::Smol => {
-                transport.receive_window = 512 << 10;
-                transport.stream_window = 256 << 10;
-            }
+            Self::Smol => TransportSettings {
+                receive_window: 512 << 10,
+                stream_window: 256 << 10,
+                ..transport
+            },
         }
     }
 

@@ -31,11 +31,7 @@ impl Relay {
             self.respond(now, origin, Response::Error(overloaded("too many tracks")));
             return self.give_up_if_hopeless(now, &name, &overloaded("too many tracks"));
         }
-        info!(
-            "{} offers {name}: {:?}",
-            self.describe(origin.connection),
-            request.parameters
-        );
+        info!("{} offers {name}", self.describe(origin.connection));
         let forward = self.forwards_at_first(&name)
             || self
                 .track_watches

@@ -15,10 +15,12 @@ impl Relay {
     /// SUBSCRIBE: answered at once if the track is here, else when a publisher has answered.
     pub(super) fn subscribe(&mut self, now: Time, origin: Origin, request: Subscribe) {
         let name = request.track;
+        // Not all parameters: tokens are secrets.
         debug!(
-            "{} subscribes to {name}: {:?}",
+            "{} subscribes to {name}, filter {:?}, forward {:?}",
             self.describe(origin.connection),
-            request.parameters
+            request.parameters.filter,
+            request.parameters.forward
         );
         self.turn_around(now, &name, origin.connection);
         if !self.tracks.contains_key(&name) {
