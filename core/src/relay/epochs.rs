@@ -270,6 +270,7 @@ impl Relay {
             let had_lasted = now >= since + std::time::Duration::from_millis(RETRY_INTERVAL.0);
             let is_asked = had_lasted && loss.may_return;
             let but = (!is_asked).then_some(origin.connection);
+            // If nobody can be asked, the track ends when the grace does.
             self.ask_all(now, &name, but);
         }
     }
@@ -307,16 +308,6 @@ impl Relay {
             .keys()
             .filter(|origin| !leaves(origin))
             .count()
-    }
-
-    fn ask_all(&mut self, now: Time, name: &FullTrackName, but: Option<ConnectionId>) {
-        let forward = self.forwards_at_first(name);
-        for publisher in self.routes.publishers_of(&name.namespace) {
-            if Some(publisher.connection) != but {
-                // If it cannot be asked, the track ends when the grace does.
-                let _is_asked = self.ask(now, publisher, name, forward);
-            }
-        }
     }
 
     fn begin_grace(&mut self, now: Time, name: &FullTrackName, loss: &Loss<'_>) {

@@ -38,6 +38,24 @@ impl Relay {
         self.ask_as(now, route.connection, name, name, (forward, 0))
     }
 
+    /// Subscribes to a track at every publisher that announced its namespace, but for one perhaps. Whether one of them has
+    /// no credit for the request.
+    pub(super) fn ask_all(
+        &mut self,
+        now: Time,
+        name: &FullTrackName,
+        but: Option<ConnectionId>,
+    ) -> bool {
+        let forward = self.forwards_at_first(name);
+        let mut is_blocked = false;
+        for publisher in self.routes.publishers_of(&name.namespace) {
+            if Some(publisher.connection) != but {
+                is_blocked |= self.ask(now, publisher, name, forward) == Err(Misuse::Blocked);
+            }
+        }
+        is_blocked
+    }
+
     /// Subscribes to what is a track here under the name that it has at a publisher.
     fn ask_as(
         &mut self,

@@ -5,7 +5,7 @@ use log::debug;
 use super::routes::Origin;
 use super::tracks::{Track, no_such_track};
 use super::{Relay, overloaded};
-use crate::session::{Misuse, Response};
+use crate::session::Response;
 use crate::time::Time;
 use crate::wire::message::Subscribe;
 use crate::wire::name::FullTrackName;
@@ -50,7 +50,8 @@ impl Relay {
                 self.request_group_of(now, connection, id, &request.parameters);
             }
             if is_first {
-                self.ask_others(now, &name);
+                // If it came by PUBLISH, those that announced its namespace are wanted as well from now on.
+                self.ask_all(now, &name, None);
             }
             return;
         }
@@ -58,25 +59,12 @@ impl Relay {
         parameters.authorization_tokens = Vec::new();
         self.begin_rendezvous(now, origin, &parameters);
         self.wait(now, origin, &name, parameters);
-        let forward = self.forwards_at_first(&name);
-        let publishers = self.routes.publishers_of(&name.namespace);
-        let mut refusal = no_such_track();
-        for publisher in publishers {
-            if self.ask(now, publisher, &name, forward) == Err(Misuse::Blocked) {
-                refusal = overloaded("the publisher takes no more requests");
-            }
-        }
+        let refusal = if self.ask_all(now, &name, None) {
+            overloaded("the publisher takes no more requests")
+        } else {
+            no_such_track()
+        };
         self.give_up_if_hopeless(now, &name, &refusal);
-    }
-
-    /// A track that came by PUBLISH has its first subscriber: from now on those that announced its namespace are wanted as
-    /// well.
-    fn ask_others(&mut self, now: Time, name: &FullTrackName) {
-        let forward = self.forwards_at_first(name);
-        for publisher in self.routes.publishers_of(&name.namespace) {
-            // Whoever subscribed has a publisher already.
-            let _is_asked = self.ask(now, publisher, name, forward);
-        }
     }
 
     /// Queues a subscription until a publisher has answered.
