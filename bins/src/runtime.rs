@@ -1,6 +1,7 @@
 //! Which QUIC stack and executor a program runs on.
 
 use std::net::SocketAddr;
+use std::task::Waker;
 
 use clap::ValueEnum;
 use oxymoq_core::runtime::{Certificate, Settings, TransportSettings};
@@ -88,7 +89,20 @@ pub fn run(
     settings: Settings,
     application: impl Application,
 ) -> Result<Exit, String> {
-    serve(runtime, settings, application, |_| {})
+    run_with(runtime, settings, |_bell| application)
+}
+
+/// Runs a client that other threads want to wake, see [`Application::handle_wake`], until its work is over.
+///
+/// # Errors
+///
+/// A sentence that says what the system or the settings did not allow.
+pub fn run_with<A: Application>(
+    runtime: Runtime,
+    settings: Settings,
+    application: impl FnOnce(Waker) -> A,
+) -> Result<Exit, String> {
+    launch(runtime, settings, application, |_| {})
 }
 
 /// Runs a server until it is told to stop; `announce` is called once its socket is bound.
@@ -99,7 +113,16 @@ pub fn run(
 pub fn serve(
     runtime: Runtime,
     settings: Settings,
-    mut application: impl Application,
+    application: impl Application,
+    announce: impl FnOnce(&Bound),
+) -> Result<Exit, String> {
+    launch(runtime, settings, |_bell| application, announce)
+}
+
+fn launch<A: Application>(
+    runtime: Runtime,
+    settings: Settings,
+    application: impl FnOnce(Waker) -> A,
     announce: impl FnOnce(&Bound),
 ) -> Result<Exit, String> {
     let is_self_signed = settings
@@ -115,12 +138,14 @@ pub fn serve(
         Runtime::Tokio => {
             let endpoint = oxymoq_tokio::Endpoint::bind(settings).map_err(|e| e.to_string())?;
             announce(&bound(endpoint.local_address(), endpoint.fingerprint()));
+            let mut application = application(endpoint.waker());
             oxymoq_tokio::run(endpoint, &mut application).map_err(|e| e.to_string())
         }
         #[cfg(feature = "smol")]
         Runtime::Smol => {
             let endpoint = oxymoq_smol::Endpoint::bind(settings).map_err(|e| e.to_string())?;
             announce(&bound(endpoint.local_address(), endpoint.fingerprint()));
+            let mut application = application(endpoint.waker());
             oxymoq_smol::run(endpoint, &mut application).map_err(|e| e.to_string())
         }
     }

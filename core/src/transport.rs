@@ -289,6 +289,12 @@ pub trait Application {
     /// The deadline of [`Application::poll_timeout`] passed.
     fn handle_timeout(&mut self, now: Time);
 
+    /// Something outside of the transport rang the endpoint's bell: there is input to take, or room for output, that another
+    /// thread told of. However often it rang since the last call, this is called once.
+    fn handle_wake(&mut self, now: Time) {
+        let _now = now;
+    }
+
     /// The operator wants the program to end (SIGINT, SIGTERM): finish what can be finished soon.
     fn handle_shutdown(&mut self, now: Time);
 

@@ -41,6 +41,7 @@ pub struct Endpoint {
     door: Arc<Door>,
     outage: Arc<Outage>,
     incoming: Waker,
+    bell: Waker,
     alpns: Vec<Bytes>,
     connector: Arc<Connector>,
     local: SocketAddr,
@@ -61,6 +62,7 @@ impl Endpoint {
         let ready = Arc::new(Ready::default());
         let incoming = ready.waker(Event::Incoming);
         incoming.wake_by_ref();
+        let bell = ready.waker(Event::Rung);
         let door = Arc::new(Door::new(incoming.clone()));
         let outage = Arc::new(Outage::new(incoming.clone()));
         let transport = settings.transport;
@@ -98,6 +100,7 @@ impl Endpoint {
             door,
             outage,
             incoming,
+            bell,
             alpns,
             connector: Arc::new(connector),
             local,
@@ -107,6 +110,11 @@ impl Endpoint {
             epoch: Instant::now(),
             executor,
         })
+    }
+
+    /// Rings this endpoint's bell, from any thread: soon after, [`Application::handle_wake`] is called once.
+    pub fn waker(&self) -> Waker {
+        self.bell.clone()
     }
 
     /// The UDP address that the server has, with the port that the system picked if it was left open; `[::]:0` without a
@@ -227,6 +235,7 @@ impl<A: Application> Driver<'_, A> {
     fn look(&mut self, now: Time, event: Event) {
         match event {
             Event::Incoming => self.accept(now),
+            Event::Rung => self.app.handle_wake(now),
             Event::Connecting(id) => self.connecting(now, id),
             Event::Connection(id) => self.on_connection(now, id, Connection::news),
             Event::Opening(id, dir) => {

@@ -17,6 +17,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) enum Event {
     /// A client wants in, or its handshake ended; or a socket failed.
     Incoming,
+    /// Another thread rang the endpoint's bell.
+    Rung,
     /// An outgoing connection got somewhere.
     Connecting(ConnectionId),
     /// A new stream, news of the path, a datagram, or the end of the connection.

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use oxymoq_core::time::{Time, WallTime};
 use oxymoq_core::transport::{Application, Closed, ConnectionId, Exit, Input};
 use quinn_proto::{ConnectionHandle, DatagramEvent, Transmit, TransportConfig, VarInt};
 
+use crate::bell::Bell;
 use crate::connection::Connection;
 use crate::dial::{Dial, Lookups};
 use crate::slot::{Owner, Slot, Slots};
@@ -37,6 +39,7 @@ pub struct Endpoint {
     fingerprint: Option<[u8; 32]>,
     client: ClientSettings,
     transport: TransportSettings,
+    bell: Arc<Bell>,
 }
 
 impl Endpoint {
@@ -73,7 +76,13 @@ impl Endpoint {
             fingerprint,
             client,
             transport,
+            bell: Arc::default(),
         })
+    }
+
+    /// Rings this endpoint's bell, from any thread: soon after, [`Application::handle_wake`] is called once.
+    pub fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.bell))
     }
 
     /// The UDP address in use, with the port that the system picked if it was left open.
@@ -97,6 +106,7 @@ impl Endpoint {
         app: &mut A,
         shutdown: impl Future<Output = ()>,
     ) -> Result<Exit, Error> {
+        let bell = Arc::clone(&self.bell);
         let mut driver = Driver::new(self, app)?;
         let mut shutdown = pin!(shutdown);
         let mut told = false;
@@ -116,6 +126,7 @@ impl Endpoint {
                     told = true;
                     driver.shut_down();
                 }
+                () = bell.rung() => driver.wake(),
                 Some((id, found)) = driver.lookups.next() => driver.handle_lookup(id, found),
                 // Lets the runtime look at the socket, signals and timers.
                 () = tokio::task::yield_now(), if busy => {}
@@ -251,6 +262,15 @@ impl<'a, A: Application> Driver<'a, A> {
         self.now = Instant::now();
         let now = self.time();
         self.app.handle_shutdown(now);
+    }
+
+    fn wake(&mut self) {
+        // The last round may be long ago.
+        self.now = Instant::now();
+        if self.exit.is_none() {
+            let now = self.time();
+            self.app.handle_wake(now);
+        }
     }
 
     /// The result, once the application has exited and its peers know, or had their time.

@@ -22,6 +22,7 @@
 //! ```
 
 mod admission;
+mod bell;
 mod config;
 mod connection;
 mod dial;

@@ -1,5 +1,6 @@
 //! The programs with each other in virtual time, without sockets and without waiting.
 
+mod bell;
 mod fetching;
 mod publishing;
 mod refusals;
