@@ -1,4 +1,6 @@
-//! Both runtimes side by side: what a user sees of them must differ in speed alone.
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+//! Both runtimes side by side, and one with the other: what a user sees of them must differ in speed alone.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
+mod conformance;
 mod proxy;
+mod stack;

@@ -1,0 +1,156 @@
+//! The runtimes under test with one face, any two of which run in one thread.
+
+use std::fmt;
+use std::future::pending;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use oxymoq_core::runtime::{ClientSettings, ServerSettings, Settings, Trust};
+use oxymoq_core::transport::{Application, Exit};
+
+/// Longer than any test takes: only a hang reaches it.
+const HANG: Duration = Duration::from_secs(60);
+
+/// A QUIC stack with its executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stack {
+    #[cfg(feature = "tokio")]
+    Tokio,
+    #[cfg(feature = "smol")]
+    Smol,
+}
+
+impl Stack {
+    /// All that this package was built with.
+    pub(crate) const ALL: &[Self] = &[
+        #[cfg(feature = "tokio")]
+        Self::Tokio,
+        #[cfg(feature = "smol")]
+        Self::Smol,
+    ];
+
+    /// Every server with every client.
+    pub(crate) fn pairs() -> impl Iterator<Item = (Self, Self)> {
+        let clients = |server: Self| Self::ALL.iter().map(move |client| (server, *client));
+        Self::ALL.iter().copied().flat_map(clients)
+    }
+
+    /// An endpoint that these settings describe.
+    pub(crate) fn bind(self, settings: Settings) -> Endpoint {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => {
+                Endpoint::Tokio(Box::new(oxymoq_tokio::Endpoint::bind(settings).unwrap()))
+            }
+            #[cfg(feature = "smol")]
+            Self::Smol => Endpoint::Smol(Box::new(oxymoq_smol::Endpoint::bind(settings).unwrap())),
+        }
+    }
+}
+
+/// A bound endpoint.
+pub(crate) enum Endpoint {
+    #[cfg(feature = "tokio")]
+    Tokio(Box<oxymoq_tokio::Endpoint>),
+    #[cfg(feature = "smol")]
+    Smol(Box<oxymoq_smol::Endpoint>),
+}
+
+impl Endpoint {
+    /// Where a server listens.
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio(endpoint) => endpoint.local_address(),
+            #[cfg(feature = "smol")]
+            Self::Smol(endpoint) => endpoint.local_address(),
+        }
+    }
+
+    /// Drives the application until it exits; must be polled within [`block_on`].
+    pub(crate) async fn run(
+        self,
+        application: &mut impl Application,
+        shutdown: impl Future<Output = ()>,
+    ) -> Exit {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio(endpoint) => endpoint.run(application, shutdown).await.unwrap(),
+            #[cfg(feature = "smol")]
+            Self::Smol(endpoint) => endpoint.run(application, shutdown).await.unwrap(),
+        }
+    }
+
+    const fn needs_tokio(&self) -> bool {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio(_) => true,
+            #[cfg(feature = "smol")]
+            Self::Smol(_) => false,
+        }
+    }
+}
+
+/// A server on a free port of the loopback interface.
+pub(crate) fn server_settings(alpns: Vec<Bytes>) -> Settings {
+    let mut server = ServerSettings::new(0, alpns);
+    server.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Settings {
+        server: Some(server),
+        ..Settings::default()
+    }
+}
+
+/// A client that believes the server's certificate, whatever it is.
+pub(crate) fn client_settings() -> Settings {
+    Settings {
+        client: ClientSettings {
+            trust: Trust::Anyone,
+            ..ClientSettings::default()
+        },
+        ..Settings::default()
+    }
+}
+
+/// Runs both applications in this thread until both exit.
+pub(crate) fn run_both(
+    server: (Endpoint, &mut impl Application),
+    client: (Endpoint, &mut impl Application),
+) -> (Exit, Exit) {
+    let needs_tokio = server.0.needs_tokio() || client.0.needs_tokio();
+    let both = smol::future::zip(
+        server.0.run(server.1, pending()),
+        client.0.run(client.1, pending()),
+    );
+    block_on(needs_tokio, both)
+}
+
+/// Waits for the future on an executor that both of its endpoints can work on, or panics when a test hangs.
+pub(crate) fn block_on<T>(needs_tokio: bool, future: impl Future<Output = T>) -> T {
+    let hang = async {
+        smol::Timer::after(HANG).await;
+        panic!("the test hangs");
+    };
+    let future = smol::future::or(future, hang);
+    if !needs_tokio {
+        return smol::block_on(future);
+    }
+    // An endpoint on smol does not mind: its reactor has a thread of its own then.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(future)
+}
+
+impl fmt::Display for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => "tokio",
+            #[cfg(feature = "smol")]
+            Self::Smol => "smol",
+        })
+    }
+}
