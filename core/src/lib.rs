@@ -179,6 +179,7 @@ pub mod fetches;
 pub mod h3;
 pub mod ledger;
 pub mod limits;
+pub mod media;
 pub mod peer;
 pub mod peers;
 pub mod publisher;
