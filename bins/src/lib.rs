@@ -1,6 +1,7 @@
 //! What the programs share: flags, logging, URLs, the choice of a runtime, and the programs themselves without their
 //! sockets.
 
+pub mod catalog;
 pub mod cli;
 pub mod client;
 pub mod date;
