@@ -198,6 +198,21 @@ pub enum Output {
     },
 }
 
+impl Output {
+    /// Whether [`Application::handle_answer`] must follow before the next is polled.
+    pub const fn wants_answer(&self) -> bool {
+        match self {
+            Self::Open { .. } | Self::Write { .. } | Self::Read { .. } | Self::Datagram(_) => true,
+            Self::Reset { .. }
+            | Self::Stop { .. }
+            | Self::Priority { .. }
+            | Self::AllowStreams { .. }
+            | Self::ReceiveWindow(_)
+            | Self::Close { .. } => false,
+        }
+    }
+}
+
 /// What became of an [`Output`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

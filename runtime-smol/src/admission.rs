@@ -1,370 +1,99 @@
-//! Asks the application before any work is spent on a client, and tells it of handshakes that fail.
-//!
-//! s2n-quic hands over connections when their handshake is done, and the first thing that it does for a new one is to make a
-//! TLS session. So the question is asked there: a session does nothing until the application has decided. That also lets
-//! a failure reach the client: s2n-quic would answer nothing to a first packet that is in error.
+//! Clients that want in: ask the application, or turn them away; and what comes of their handshakes.
 
-use std::any::Any;
-use std::error::Error;
-use std::mem;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, Weak};
-use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use oxymoq_core::transport::{Admission, ConnectionId};
-use s2n_quic::provider::tls::Provider;
-use s2n_quic_core::application::ServerName;
-use s2n_quic_core::crypto::CryptoSuite;
-use s2n_quic_core::crypto::tls::{
-    ApplicationParameters, ConnectionInfo, Context, Endpoint, NamedGroup, Session, TlsSession,
-};
-use s2n_quic_core::transport;
+use log::error;
+use oxymoq_core::time::Time;
+use oxymoq_core::transport::{Admission, Application, Closed, ConnectionId, Incoming, Input};
+use s2n_quic::application;
 
-use crate::ready::lock;
+use crate::connection::Connection;
+use crate::endpoint::Driver;
+use crate::reason;
+use crate::slot::Slot;
 
-/// Where clients wait for the application's decision. As many as there may be handshakes.
-#[derive(Debug)]
-pub(crate) struct Door {
-    waker: Waker,
-    queue: Mutex<Queue>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    visitors: Vec<Weak<Visitor>>,
-    failed: Vec<(ConnectionId, Ended)>,
-}
-
-impl Door {
-    /// A door that wakes the application's task for each visitor.
-    pub(crate) fn new(waker: Waker) -> Self {
-        Self {
-            waker,
-            queue: Mutex::default(),
-        }
-    }
-
-    /// Clients to be decided on.
-    pub(crate) fn visitors(&self) -> Vec<Arc<Visitor>> {
-        let visitors = mem::take(&mut lock(&self.queue).visitors);
-        // The others have left already.
-        visitors.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    /// Accepted clients whose handshake came to nothing, and why.
-    pub(crate) fn failed(&self) -> Vec<(ConnectionId, Ended)> {
-        mem::take(&mut lock(&self.queue).failed)
-    }
-}
-
-/// How a handshake ended that was not finished.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    /// What this side found wrong, if it did.
-    pub(crate) cause: Option<transport::Error>,
-    /// How long the client had had.
-    pub(crate) after: Duration,
-}
-
-/// A client that waits for the application's decision.
-#[derive(Debug)]
-pub(crate) struct Visitor {
-    /// Where it comes from.
-    pub(crate) remote: SocketAddr,
-    decision: Mutex<Decision>,
-}
-
-#[derive(Debug, Default)]
-struct Decision {
-    admission: Option<Admission>,
-    waker: Option<Waker>,
-}
-
-impl Visitor {
-    /// Tells the client's session, which goes on or ends.
-    pub(crate) fn decide(&self, admission: Admission) {
-        let waker = {
-            let mut decision = lock(&self.decision);
-            decision.admission = Some(admission);
-            decision.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-/// A server's TLS whose sessions wait at a door.
-#[derive(Debug)]
-pub(crate) struct DoorTls<E> {
-    pub(crate) tls: E,
-    pub(crate) door: Arc<Door>,
-}
-
-impl<E: Endpoint> Provider for DoorTls<E> {
-    type Server = Self;
-    type Client = Self;
-    type Error = std::convert::Infallible;
-
-    fn start_server(self) -> Result<Self, Self::Error> {
-        Ok(self)
-    }
-
-    fn start_client(self) -> Result<Self, Self::Error> {
-        Ok(self)
-    }
-}
-
-impl<E: Endpoint> Endpoint for DoorTls<E> {
-    type Session = DoorSession<E::Session>;
-
-    fn new_server_session<P: s2n_codec::EncoderValue>(
-        &mut self,
-        transport_parameters: &P,
-        connection_info: ConnectionInfo,
-    ) -> Self::Session {
-        let remote = connection_info.remote_address;
-        let visitor = Arc::new(Visitor {
-            remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
-            decision: Mutex::default(),
-        });
-        lock(&self.door.queue)
-            .visitors
-            .push(Arc::downgrade(&visitor));
-        self.door.waker.wake_by_ref();
-        DoorSession {
-            inner: self
-                .tls
-                .new_server_session(transport_parameters, connection_info),
-            door: Arc::clone(&self.door),
-            visitor: Some(visitor),
-            admitted: None,
-            failure: None,
-            started: Instant::now(),
-        }
-    }
-
-    fn new_client_session<P: s2n_codec::EncoderValue>(
-        &mut self,
-        transport_parameters: &P,
-        server_name: ServerName,
-    ) -> Self::Session {
-        DoorSession {
-            inner: self
-                .tls
-                .new_client_session(transport_parameters, server_name),
-            door: Arc::clone(&self.door),
-            visitor: None,
-            admitted: None,
-            failure: None,
-            started: Instant::now(),
-        }
-    }
-
-    fn max_tag_length(&self) -> usize {
-        self.tls.max_tag_length()
-    }
-}
-
-/// A session that begins once the application has let its client in, and tells if it ends before its handshake does.
-#[derive(Debug)]
-pub(crate) struct DoorSession<S> {
-    inner: S,
-    door: Arc<Door>,
-    /// Until the decision.
-    visitor: Option<Arc<Visitor>>,
-    /// Until the handshake is done.
-    admitted: Option<ConnectionId>,
-    failure: Option<transport::Error>,
-    started: Instant,
-}
-
-impl<S: Session> Session for DoorSession<S> {
-    fn poll<C: Context<Self>>(&mut self, context: &mut C) -> Poll<Result<(), transport::Error>> {
-        if let Some(visitor) = self.visitor.take() {
-            let mut decision = lock(&visitor.decision);
-            match decision.admission {
-                None => {
-                    decision.waker = Some(context.waker().clone());
-                    drop(decision);
-                    self.visitor = Some(visitor);
-                    return Poll::Pending;
-                }
-                Some(Admission::Retry | Admission::Refuse) => {
-                    self.failure = Some(transport::Error::CONNECTION_REFUSED);
-                }
-                Some(Admission::Accept(id)) => {
-                    self.admitted = Some(id);
-                    context.on_tls_context(Box::new(id));
-                }
-            }
-        }
-        if let Some(failure) = self.failure {
-            return Poll::Ready(Err(failure));
-        }
-        let result = self.inner.poll(&mut Inner(context));
-        match result {
-            Poll::Pending => {}
-            Poll::Ready(Ok(())) => self.admitted = None,
-            Poll::Ready(Err(failure)) => self.failure = Some(failure),
-        }
-        result
-    }
-
-    fn process_post_handshake_message<C: Context<Self>>(
-        &mut self,
-        context: &mut C,
-    ) -> Result<(), transport::Error> {
-        self.inner
-            .process_post_handshake_message(&mut Inner(context))
-    }
-
-    fn should_discard_session(&self) -> bool {
-        self.inner.should_discard_session()
-    }
-}
-
-impl<S> Drop for DoorSession<S> {
-    fn drop(&mut self) {
-        // Between the decision and the next poll the visitor knows it alone.
-        let decided = self.visitor.take().and_then(|visitor| {
-            let admission = lock(&visitor.decision).admission;
-            if let Some(Admission::Accept(id)) = admission {
-                Some(id)
-            } else {
-                None
-            }
-        });
-        if let Some(id) = self.admitted.or(decided) {
-            let ended = Ended {
-                cause: self.failure,
-                after: self.started.elapsed(),
+impl<A: Application> Driver<'_, A> {
+    /// Decides on those at the door, and takes over those whose handshake is done.
+    pub(crate) fn accept(&mut self, now: Time) {
+        for visitor in self.endpoint.door.visitors() {
+            let remote = visitor.remote;
+            let incoming = Incoming {
+                remote,
+                // The time for a Retry is over once there is a TLS session to wait here.
+                is_validated: true,
             };
-            lock(&self.door.queue).failed.push((id, ended));
-            self.door.waker.wake_by_ref();
+            let admission = match self.app.handle_incoming(now, &incoming) {
+                Admission::Accept(id) => self.let_in(id, remote),
+                turned_away @ (Admission::Retry | Admission::Refuse) => turned_away,
+            };
+            visitor.decide(admission);
+        }
+        let mut cx = Context::from_waker(&self.endpoint.incoming);
+        let mut accepted = Vec::new();
+        if let Some(server) = &mut self.endpoint.server {
+            while let Poll::Ready(Some(connection)) = server.poll_accept(&mut cx) {
+                accepted.push(connection);
+            }
+        }
+        for mut connection in accepted {
+            let admitted = connection
+                .take_tls_context()
+                .and_then(|id| id.downcast().ok());
+            match admitted.map(|id: Box<ConnectionId>| *id) {
+                Some(id) if self.is_arriving(id) => self.established(now, id, connection),
+                // The application has closed it in the meantime.
+                _ => connection.close(application::Error::UNKNOWN),
+            }
+        }
+        for (id, ended) in self.endpoint.door.failed() {
+            if self.is_arriving(id) {
+                self.slots.remove(&id);
+                let timeout = self.endpoint.transport.handshake_timeout;
+                let why = reason::of_server(&ended, timeout, &self.endpoint.alpns);
+                self.app
+                    .handle_input(now, id, Input::Closed(Closed::Failed(why)));
+            }
         }
     }
-}
 
-impl<S: CryptoSuite> CryptoSuite for DoorSession<S> {
-    type HandshakeKey = S::HandshakeKey;
-    type HandshakeHeaderKey = S::HandshakeHeaderKey;
-    type InitialKey = S::InitialKey;
-    type InitialHeaderKey = S::InitialHeaderKey;
-    type OneRttKey = S::OneRttKey;
-    type OneRttHeaderKey = S::OneRttHeaderKey;
-    type ZeroRttKey = S::ZeroRttKey;
-    type ZeroRttHeaderKey = S::ZeroRttHeaderKey;
-    type RetryKey = S::RetryKey;
-}
+    fn let_in(&mut self, id: ConnectionId, remote: SocketAddr) -> Admission {
+        match self.slots.entry(id) {
+            Entry::Vacant(place) => {
+                place.insert(Slot::Arriving);
+                Admission::Accept(id)
+            }
+            Entry::Occupied(_) => {
+                error!("the application gave a new connection the id of {id}; {remote} is refused");
+                Admission::Refuse
+            }
+        }
+    }
 
-/// What the inner session sees of the outer one's context: all of it.
-struct Inner<'a, C>(&'a mut C);
+    fn is_arriving(&self, id: ConnectionId) -> bool {
+        matches!(self.slots.get(&id), Some(Slot::Arriving))
+    }
 
-type Done = Result<(), transport::Error>;
-
-impl<S: Session, C: Context<DoorSession<S>>> Context<S> for Inner<'_, C> {
-    fn on_client_application_params(
+    pub(crate) fn established(
         &mut self,
-        client: ApplicationParameters<'_>,
-        server: &mut Vec<u8>,
-    ) -> Done {
-        self.0.on_client_application_params(client, server)
-    }
-
-    fn on_handshake_keys(&mut self, key: S::HandshakeKey, header: S::HandshakeHeaderKey) -> Done {
-        self.0.on_handshake_keys(key, header)
-    }
-
-    fn on_zero_rtt_keys(
-        &mut self,
-        key: S::ZeroRttKey,
-        header: S::ZeroRttHeaderKey,
-        parameters: ApplicationParameters<'_>,
-    ) -> Done {
-        self.0.on_zero_rtt_keys(key, header, parameters)
-    }
-
-    fn on_one_rtt_keys(
-        &mut self,
-        key: S::OneRttKey,
-        header: S::OneRttHeaderKey,
-        parameters: ApplicationParameters<'_>,
-    ) -> Done {
-        self.0.on_one_rtt_keys(key, header, parameters)
-    }
-
-    fn on_server_name(&mut self, name: ServerName) -> Done {
-        self.0.on_server_name(name)
-    }
-
-    fn on_application_protocol(&mut self, protocol: Bytes) -> Done {
-        self.0.on_application_protocol(protocol)
-    }
-
-    fn on_key_exchange_group(&mut self, group: NamedGroup) -> Done {
-        self.0.on_key_exchange_group(group)
-    }
-
-    fn on_handshake_complete(&mut self) -> Done {
-        self.0.on_handshake_complete()
-    }
-
-    fn on_tls_exporter_ready(&mut self, session: &impl TlsSession) -> Done {
-        self.0.on_tls_exporter_ready(session)
-    }
-
-    fn on_tls_handshake_failed(
-        &mut self,
-        session: &impl TlsSession,
-        error: Box<dyn Error + Send + Sync>,
-    ) -> Done {
-        self.0.on_tls_handshake_failed(session, error)
-    }
-
-    fn on_tls_context(&mut self, context: Box<dyn Any + Send>) {
-        self.0.on_tls_context(context);
-    }
-
-    fn receive_initial(&mut self, max: Option<usize>) -> Option<Bytes> {
-        self.0.receive_initial(max)
-    }
-
-    fn receive_handshake(&mut self, max: Option<usize>) -> Option<Bytes> {
-        self.0.receive_handshake(max)
-    }
-
-    fn receive_application(&mut self, max: Option<usize>) -> Option<Bytes> {
-        self.0.receive_application(max)
-    }
-
-    fn can_send_initial(&self) -> bool {
-        self.0.can_send_initial()
-    }
-
-    fn send_initial(&mut self, bytes: Bytes) {
-        self.0.send_initial(bytes);
-    }
-
-    fn can_send_handshake(&self) -> bool {
-        self.0.can_send_handshake()
-    }
-
-    fn send_handshake(&mut self, bytes: Bytes) {
-        self.0.send_handshake(bytes);
-    }
-
-    fn can_send_application(&self) -> bool {
-        self.0.can_send_application()
-    }
-
-    fn send_application(&mut self, bytes: Bytes) {
-        self.0.send_application(bytes);
-    }
-
-    fn waker(&self) -> &Waker {
-        self.0.waker()
+        now: Time,
+        id: ConnectionId,
+        connection: s2n_quic::Connection,
+    ) {
+        let endpoint = &*self.endpoint;
+        let max_unacked = endpoint.transport.max_unacked;
+        match Connection::new(id, connection, &endpoint.ready, max_unacked) {
+            Ok(mut open) => {
+                let input = open.start(!endpoint.transport.keep_alive.is_zero());
+                self.slots.insert(id, Slot::Open(Box::new(open)));
+                self.app.handle_input(now, id, input);
+            }
+            Err(error) => {
+                self.slots.remove(&id);
+                let why = Closed::Failed(format!("the QUIC stack lost it at once: {error}"));
+                self.app.handle_input(now, id, Input::Closed(why));
+            }
+        }
     }
 }

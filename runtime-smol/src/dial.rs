@@ -12,7 +12,8 @@ use std::time::Duration;
 use async_io::Timer;
 use bytes::Bytes;
 use oxymoq_core::runtime::{ClientSettings, TransportSettings};
-use oxymoq_core::transport::Target;
+use oxymoq_core::time::Time;
+use oxymoq_core::transport::{Application, Closed, ConnectionId, Input, Target};
 use oxymoq_tls::words;
 use rustls::pki_types::ServerName;
 use s2n_quic::client::Connect;
@@ -20,9 +21,11 @@ use s2n_quic::{Client, Connection};
 use smol::Executor;
 use smol::future::FutureExt as _;
 
-use crate::io::{self as udp, Outage, SmolIo};
-use crate::ready::lock;
-use crate::{Error, reason, stack};
+use crate::endpoint::Driver;
+use crate::ready::{Event, lock};
+use crate::slot::Slot;
+use crate::socket::{self, Outage, SmolIo};
+use crate::{Error, config, reason};
 
 /// How long the host's next address waits for an answer from the last one (RFC 8305 § 5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -92,7 +95,7 @@ impl Connector {
         } else {
             IpAddr::from(Ipv4Addr::UNSPECIFIED)
         };
-        let socket = udp::bind(SocketAddr::new(any, 0), self.transport.socket_buffer)
+        let socket = socket::bind(SocketAddr::new(any, 0), self.transport.socket_buffer)
             .map_err(|error| format!("no UDP socket can be opened: {error}"))?;
         let executor = self.executor.upgrade().ok_or("the endpoint is gone")?;
         let io = SmolIo {
@@ -101,10 +104,41 @@ impl Connector {
             executor,
             outage: Arc::clone(&self.outage),
         };
-        let client = stack::client(io, tls, &self.transport, self.timeout + GRACE)
+        let client = config::client(io, tls, &self.transport, self.timeout + GRACE)
             .map_err(|error| format!("the QUIC client cannot be started: {error}"))?;
         clients.insert(key, client.clone());
         Ok(client)
+    }
+}
+
+impl<A: Application> Driver<'_, A> {
+    /// Starts what the application wants opened.
+    pub(crate) fn start_dials(&mut self) {
+        while let Some((id, target)) = self.app.poll_connect() {
+            let connector = Arc::clone(&self.endpoint.connector);
+            let task = self.endpoint.executor.spawn(connector.connect(target));
+            let waker = self.endpoint.ready.waker(Event::Connecting(id));
+            waker.wake_by_ref();
+            self.slots.insert(id, Slot::Connecting(task, waker));
+        }
+    }
+
+    /// An attempt got somewhere.
+    pub(crate) fn connecting(&mut self, now: Time, id: ConnectionId) {
+        let Some(Slot::Connecting(task, waker)) = self.slots.get_mut(&id) else {
+            return;
+        };
+        let mut cx = Context::from_waker(waker);
+        let Poll::Ready(result) = Pin::new(task).poll(&mut cx) else {
+            return;
+        };
+        self.slots.remove(&id);
+        match result {
+            Ok(connection) => self.established(now, id, connection),
+            Err(why) => self
+                .app
+                .handle_input(now, id, Input::Closed(Closed::Failed(why))),
+        }
     }
 }
 

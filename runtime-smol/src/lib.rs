@@ -40,15 +40,18 @@
 //! [`Output::Priority`]: oxymoq_core::transport::Output::Priority
 
 mod admission;
+mod config;
 mod connection;
 mod datagram;
 mod dial;
+mod door;
 mod endpoint;
-mod io;
 mod observe;
 mod ready;
 mod reason;
-mod stack;
+mod serve;
+mod slot;
+mod socket;
 
 use async_signal::{Signal, Signals};
 use log::info;

@@ -13,7 +13,7 @@ use s2n_quic::provider::event::Location;
 use s2n_quic::{application, stream};
 use s2n_quic_core::transport;
 
-use crate::admission::Ended;
+use crate::door::Ended;
 
 /// TLS alerts reach QUIC as transport error codes from here on (RFC 9001 § 4.8).
 const TLS_ALERT: u64 = 0x100;

@@ -1,11 +1,13 @@
-//! What both adapters share: TLS set-up with rustls, and errors in words.
+//! What both adapters share: TLS set-up with rustls, errors in words, and the clock.
 //!
 //! Nothing here knows a QUIC stack or an executor. An adapter hands the configurations to its stack, and says with
 //! [`words`] what went wrong, so that an operator reads the same sentence whichever stack runs.
 
+mod clock;
 mod error;
 mod tls;
 pub mod words;
 
+pub use clock::Clock;
 pub use error::Error;
 pub use tls::{Client, server};

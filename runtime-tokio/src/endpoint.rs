@@ -7,12 +7,13 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use oxymoq_core::runtime::{ClientSettings, Settings, TransportSettings};
-use oxymoq_core::time::{Time, WallTime};
+use oxymoq_core::time::Time;
 use oxymoq_core::transport::{Application, Closed, ConnectionId, Exit, Input};
+use oxymoq_tls::Clock;
 use quinn_proto::{ConnectionHandle, DatagramEvent, Transmit, TransportConfig, VarInt};
 
 use crate::bell::Bell;
@@ -158,7 +159,7 @@ pub(crate) struct Driver<'a, A> {
     pub(crate) client: ClientSettings,
     pub(crate) transport: TransportSettings,
     pub(crate) client_transport: Arc<TransportConfig>,
-    pub(crate) epoch: Instant,
+    pub(crate) clock: Clock,
     pub(crate) now: Instant,
     pub(crate) slots: Slots,
     /// Connections that the application knows.
@@ -188,7 +189,7 @@ pub(crate) enum Key {
 
 impl<'a, A: Application> Driver<'a, A> {
     fn new(endpoint: Endpoint, app: &'a mut A) -> Result<Self, Error> {
-        let now = Instant::now();
+        let clock = Clock::start();
         let socket = endpoint.bound.watch().map_err(|cause| Error::System {
             what: "watching the socket",
             cause,
@@ -203,8 +204,8 @@ impl<'a, A: Application> Driver<'a, A> {
             client: endpoint.client,
             client_transport: Arc::new(config::transport(&endpoint.transport, window)),
             transport: endpoint.transport,
-            epoch: now,
-            now,
+            clock,
+            now: Instant::now(),
             slots: Slots::default(),
             ids: HashMap::new(),
             dials: BTreeMap::new(),
@@ -245,16 +246,12 @@ impl<'a, A: Application> Driver<'a, A> {
 
     fn read_clocks(&mut self) {
         self.now = Instant::now();
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let wall = WallTime(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX));
         let now = self.time();
-        self.app.handle_wall_clock(now, wall);
+        self.app.handle_wall_clock(now, Clock::wall());
     }
 
     pub(crate) fn time(&self) -> Time {
-        Time::ZERO + self.now.duration_since(self.epoch)
+        self.clock.time(self.now)
     }
 
     fn shut_down(&mut self) {
@@ -296,8 +293,8 @@ impl<'a, A: Application> Driver<'a, A> {
             None => match self.app.poll_timeout() {
                 // A core's time that overflows the clock is far away, too.
                 Some((at, _)) => self
-                    .epoch
-                    .checked_add(at.since(Time::ZERO))
+                    .clock
+                    .instant(at)
                     .map_or(deadline, |at| deadline.min(at)),
                 None => deadline,
             },

@@ -171,19 +171,10 @@ impl<A: Application> Driver<'_, A> {
                     self.end_dial(id, None);
                     return self.tell(id, Input::Closed(Closed::ByUs));
                 }
-                Some(
-                    Output::Open { .. }
-                    | Output::Write { .. }
-                    | Output::Read { .. }
-                    | Output::Datagram(_),
-                ) => self.app.handle_answer(now, id, Answer::Gone),
-                Some(
-                    Output::Reset { .. }
-                    | Output::Stop { .. }
-                    | Output::Priority { .. }
-                    | Output::AllowStreams { .. }
-                    | Output::ReceiveWindow(_),
-                ) => {}
+                Some(output) if output.wants_answer() => {
+                    self.app.handle_answer(now, id, Answer::Gone);
+                }
+                Some(_) => {}
             }
         }
     }

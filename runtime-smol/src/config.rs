@@ -12,12 +12,12 @@ use s2n_quic::{Client, Server};
 
 use s2n_quic_core::connection::limits::ValidationError;
 
-use crate::admission::{Door, DoorTls};
 use crate::connection::send_buffer;
 use crate::datagram::Datagrams;
-use crate::io::SmolIo;
+use crate::door::{Door, DoorTls};
 use crate::observe::Observer;
 use crate::reason::Frank;
+use crate::socket::SmolIo;
 
 /// Why s2n-quic did not start.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
