@@ -1,9 +1,8 @@
 //! `AudioSpecificConfig`, what an AAC decoder must know first (ISO/IEC 14496-3 § 1.6.2.1).
 
-use std::fmt;
-
 use bytes::{BufMut as _, Bytes, BytesMut};
 
+use super::Malformed;
 use super::bits::Bits;
 
 /// Sampling frequencies in Hz by their index (§ 1.6.3.4).
@@ -24,18 +23,6 @@ mod object_type {
     pub(super) const ER_BSAC: u8 = 22;
     pub(super) const PS: u8 = 29;
 }
-
-/// What is wrong with an `AudioSpecificConfig`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed(pub &'static str);
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AudioSpecificConfig: {}", self.0)
-    }
-}
-
-impl std::error::Error for Malformed {}
 
 /// The fields of an `AudioSpecificConfig` that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,7 +226,7 @@ impl AudioSpecificConfig {
     }
 }
 
-const CUT_OFF: Malformed = Malformed("it ends too early");
+const CUT_OFF: Malformed = Malformed("an AudioSpecificConfig that ends too early");
 
 /// `GetAudioObjectType` (§ 1.6.2.1).
 fn object_type(bits: &mut Bits<'_>) -> Option<u8> {

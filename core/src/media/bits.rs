@@ -55,6 +55,29 @@ impl<'a> Bits<'a> {
     pub(super) const fn align(&mut self) {
         self.at = self.at.next_multiple_of(8);
     }
+
+    /// An unsigned Exp-Golomb number, `ue(v)` of H.264 § 9.1.
+    pub(super) fn unsigned(&mut self) -> Option<u32> {
+        let mut zeros = 0;
+        while !self.flag()? {
+            zeros += 1;
+            if zeros > 31 {
+                return None;
+            }
+        }
+        let rest = self.read(zeros)?;
+        Some((1_u32 << zeros) - 1 + rest)
+    }
+
+    /// A signed Exp-Golomb number, `se(v)` of H.264 § 9.1.1.
+    pub(super) fn signed(&mut self) -> Option<i64> {
+        let code = i64::from(self.unsigned()?);
+        Some(if code % 2 == 0 {
+            -(code / 2)
+        } else {
+            code / 2 + 1
+        })
+    }
 }
 
 #[cfg(test)]
@@ -73,5 +96,19 @@ mod tests {
         assert_eq!(bits.skip(9), None);
         assert_eq!(bits.read(8), Some(0));
         assert_eq!(bits.flag(), None);
+    }
+
+    #[test]
+    fn exponential_golomb_numbers() {
+        // 1 | 010 | 011 | 00100 | 00101 | ...
+        let mut bits = Bits::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
+        let read: Vec<_> = std::iter::from_fn(|| bits.unsigned()).collect();
+        assert_eq!(read, [0, 1, 2, 3, 4]);
+        let mut bits = Bits::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
+        let read: Vec<_> = std::iter::from_fn(|| bits.signed()).collect();
+        assert_eq!(read, [0, 1, -1, 2, -2]);
+        let mut greatest = Bits::new(&[0, 0, 0, 1, 0xff, 0xff, 0xff, 0xfe]);
+        assert_eq!(greatest.unsigned(), Some(u32::MAX - 1));
+        assert_eq!(Bits::new(&[0; 9]).unsigned(), None);
     }
 }

@@ -4,11 +4,17 @@
 //! is here: which [`Codec`] it is, what its decoder must know first ([`Configuration`]), and one [`Frame`] after another in
 //! the order of decoding.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 pub mod aac;
+pub mod avc;
 mod bits;
 mod codec_string;
+pub mod hevc;
+pub mod nal;
+pub mod opus;
 
 /// What a track carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,3 +111,15 @@ pub struct Frame {
     /// packet, a temporal unit (AV1), a frame of any other codec.
     pub payload: Bytes,
 }
+
+/// What is wrong with bytes that somebody encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
