@@ -13,6 +13,8 @@ pub mod avc;
 mod bits;
 mod codec_string;
 pub mod hevc;
+pub mod interleave;
+pub mod jitter;
 pub mod nal;
 pub mod opus;
 
