@@ -15,3 +15,4 @@ pub mod runtime;
 mod tests;
 pub mod text_client;
 pub mod url;
+pub mod web;

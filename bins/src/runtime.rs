@@ -77,6 +77,8 @@ pub struct Bound {
     pub address: SocketAddr,
     /// SHA-256 of the certificate in hexadecimal, if it was made in memory.
     pub fingerprint: Option<String>,
+    /// SHA-256 of the server's certificate in hexadecimal, wherever it came from.
+    pub certificate: Option<String>,
 }
 
 /// Runs a client until its work is over.
@@ -102,10 +104,10 @@ pub fn run_with<A: Application>(
     settings: Settings,
     application: impl FnOnce(Waker) -> A,
 ) -> Result<Exit, String> {
-    launch(runtime, settings, application, |_| {})
+    launch(runtime, settings, application, |_| Ok(()))
 }
 
-/// Runs a server until it is told to stop; `announce` is called once its socket is bound.
+/// Runs a server until it is told to stop; `announce` is called once its socket is bound, and may fail.
 ///
 /// # Errors
 ///
@@ -114,7 +116,7 @@ pub fn serve(
     runtime: Runtime,
     settings: Settings,
     application: impl Application,
-    announce: impl FnOnce(&Bound),
+    announce: impl FnOnce(&Bound) -> Result<(), String>,
 ) -> Result<Exit, String> {
     launch(runtime, settings, |_bell| application, announce)
 }
@@ -123,28 +125,29 @@ fn launch<A: Application>(
     runtime: Runtime,
     settings: Settings,
     application: impl FnOnce(Waker) -> A,
-    announce: impl FnOnce(&Bound),
+    announce: impl FnOnce(&Bound) -> Result<(), String>,
 ) -> Result<Exit, String> {
     let is_self_signed = settings
         .server
         .as_ref()
         .is_some_and(|server| matches!(server.certificate, Certificate::SelfSigned));
-    let bound = |address, fingerprint: Option<[u8; 32]>| Bound {
+    let bound = |address, certificate: Option<[u8; 32]>| Bound {
         address,
-        fingerprint: fingerprint.filter(|_| is_self_signed).map(hexadecimal),
+        fingerprint: certificate.filter(|_| is_self_signed).map(hexadecimal),
+        certificate: certificate.map(hexadecimal),
     };
     match runtime {
         #[cfg(feature = "tokio")]
         Runtime::Tokio => {
             let endpoint = oxymoq_tokio::Endpoint::bind(settings).map_err(|e| e.to_string())?;
-            announce(&bound(endpoint.local_address(), endpoint.fingerprint()));
+            announce(&bound(endpoint.local_address(), endpoint.fingerprint()))?;
             let mut application = application(endpoint.waker());
             oxymoq_tokio::run(endpoint, &mut application).map_err(|e| e.to_string())
         }
         #[cfg(feature = "smol")]
         Runtime::Smol => {
             let endpoint = oxymoq_smol::Endpoint::bind(settings).map_err(|e| e.to_string())?;
-            announce(&bound(endpoint.local_address(), endpoint.fingerprint()));
+            announce(&bound(endpoint.local_address(), endpoint.fingerprint()))?;
             let mut application = application(endpoint.waker());
             oxymoq_smol::run(endpoint, &mut application).map_err(|e| e.to_string())
         }

@@ -129,6 +129,7 @@ fn serve(flags: &Flags, offer: Offer) -> Result<Exit, String> {
         .logged_to(Mlog::create(&flags.mlog_path)?);
     runtime::serve(flags.common.runtime, settings, server, |bound| {
         announce(bound, flags);
+        Ok(())
     })
 }
 

@@ -12,7 +12,7 @@ use clap::{ArgAction, Parser};
 use oxymoq::client::IMPLEMENTATION;
 use oxymoq::flags::{self, Common, ServerIdentity};
 use oxymoq::limits::LimitFlags;
-use oxymoq::{cli, logging, runtime};
+use oxymoq::{cli, logging, runtime, web};
 use oxymoq_core::fanout::LagPolicy;
 use oxymoq_core::relay::{self, Relay};
 use oxymoq_core::runtime::{Congestion, ServerSettings, Settings};
@@ -58,6 +58,9 @@ struct Flags {
     /// Keep objects of the past, so that a FETCH needs no publisher; without it nothing is kept
     #[arg(long = "enable_cache", default_value_t = true, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     enable_cache: bool,
+    /// Hand out pages that watch and publish in a browser, over HTTP on this port of 127.0.0.1; 0: any free port
+    #[arg(long = "web_port", value_name = "PORT")]
+    web_port: Option<u16>,
     /// Ask every peer which namespaces it has: some tell nobody unless they are asked
     #[arg(long, default_value_t = true, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     discover: bool,
@@ -109,7 +112,7 @@ fn run(flags: &Flags) -> Result<Exit, String> {
     };
     relay.transport = runtime.costs(&relay.transport);
     runtime::serve(runtime, settings, Relay::new(relay), |bound| {
-        announce(bound, &paths, flags);
+        announce(bound, &paths, flags)
     })
 }
 
@@ -148,7 +151,7 @@ fn paths(endpoint: Option<&str>) -> Result<Vec<Bytes>, String> {
 }
 
 /// Tells the operator where the relay is to be found and what to try next.
-fn announce(bound: &runtime::Bound, paths: &[Bytes], flags: &Flags) {
+fn announce(bound: &runtime::Bound, paths: &[Bytes], flags: &Flags) -> Result<(), String> {
     let port = bound.address.port();
     let path = paths.first().map_or_else(
         || "/".to_owned(),
@@ -170,6 +173,11 @@ fn announce(bound: &runtime::Bound, paths: &[Bytes], flags: &Flags) {
             "  cargo run --release --bin moqtextclient --{trust} --connect_url {url} --track_namespace moq-date --track_name date"
         );
     }
+    if let Some(port) = flags.web_port {
+        let pages = web::serve(port, bound, &path)?;
+        eprintln!("moqrelayserver: watch and publish in a browser: http://{pages}/");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
