@@ -114,7 +114,11 @@ impl Peers {
         match (closed, session.draft()) {
             (Closed::ByPeer { code, reason }, Some(draft)) => {
                 let code = SessionCode::from_wire(draft, *code);
-                format!("closed by the peer: {code} ({})", reason.escape_ascii())
+                // Some stacks pass no reason on.
+                match reason.is_empty() {
+                    true => format!("closed by the peer: {code}"),
+                    false => format!("closed by the peer: {code} ({})", reason.escape_ascii()),
+                }
             }
             _ => closed.to_string(),
         }

@@ -355,6 +355,9 @@ impl fmt::Display for ConnectionId {
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ByPeer { code, reason } if reason.is_empty() => {
+                write!(f, "closed by the peer with code {code:#x}")
+            }
             Self::ByPeer { code, reason } => write!(
                 f,
                 "closed by the peer with code {code:#x} ({})",

@@ -327,7 +327,8 @@ impl Connection {
         let mut cx = Context::from_waker(waker);
         let opened = match self.handle.poll_open_stream(kind, &mut cx) {
             Poll::Pending => return Answer::Blocked,
-            Poll::Ready(Err(_closed)) => return Answer::Gone,
+            // Over, which is told elsewhere.
+            Poll::Ready(Err(_closed)) => return Answer::Blocked,
             Poll::Ready(Ok(opened)) => opened,
         };
         let credit = lock(&self.seen).initial_credit;
@@ -365,6 +366,7 @@ impl Connection {
                 Poll::Ready(Ok(())) => {}
                 // Full of what was acknowledged behind a gap; the waker tells of room.
                 Poll::Pending => taken = 0,
+                Poll::Ready(Err(error)) if reason::is_of_connection(&error) => taken = 0,
                 Poll::Ready(Err(_reset)) => return Answer::Gone,
             }
             half.written = half.written.saturating_add(wide(taken));
@@ -454,6 +456,10 @@ impl Connection {
                     continue;
                 }
                 Poll::Ready(Ok(None)) => Answer::Fin,
+                // The end of a connection must not look like that of each of its streams.
+                Poll::Ready(Err(error)) if reason::is_of_connection(&error) => {
+                    return Answer::Blocked;
+                }
                 Poll::Ready(Err(error)) => {
                     reason::reset_code(&error).map_or(Answer::Gone, Answer::Reset)
                 }

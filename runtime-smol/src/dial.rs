@@ -15,7 +15,6 @@ use oxymoq_core::runtime::{ClientSettings, TransportSettings};
 use oxymoq_core::time::Time;
 use oxymoq_core::transport::{Application, Closed, ConnectionId, Input, Target};
 use oxymoq_tls::words;
-use rustls::pki_types::ServerName;
 use s2n_quic::client::Connect;
 use s2n_quic::{Client, Connection};
 use smol::Executor;
@@ -162,6 +161,9 @@ struct Progress {
 impl Dial {
     async fn try_addresses(self: Arc<Self>) -> Result<Connection, String> {
         let host = &self.target.host;
+        if !oxymoq_tls::is_host_name(host) {
+            return Err(words::no_host_name(host));
+        }
         let addresses = resolve(host, self.target.port)
             .await
             .map_err(|cause| words::unresolved(host, cause))?;
@@ -172,7 +174,17 @@ impl Dial {
         };
         race(addresses, start).await.ok_or_else(|| {
             let failure = lock(&self.progress).failure.take();
-            failure.unwrap_or_else(|| format!("the name {host} has no address"))
+            failure.unwrap_or_else(|| {
+                if lock(&self.progress).tried.is_empty() {
+                    return format!("the name {host} has no address");
+                }
+                // Everybody was silent, and this thread so busy that s2n-quic gave up first.
+                words::no_answer(
+                    &self.target,
+                    &lock(&self.progress).tried,
+                    self.connector.timeout,
+                )
+            })
         })
     }
 
@@ -183,12 +195,19 @@ impl Dial {
             Ok(client) => {
                 let connect = Connect::new(address).with_server_name(host.as_str());
                 let connected = client.connect(connect).await;
-                connected.map_err(|cause| reason::of_client(&cause, &self.target))
+                connected.map_err(|cause| {
+                    let refusal = lock(&self.connector.tls).refusal(host);
+                    reason::of_client(&cause, &self.target, refusal)
+                })
             }
-            Err(why) => Err(why),
+            Err(why) => Err(Some(why)),
         };
         result
-            .map_err(|why| lock(&self.progress).failure = Some(why))
+            .map_err(|why| {
+                if let Some(why) = why {
+                    lock(&self.progress).failure = Some(why);
+                }
+            })
             .ok()
     }
 
@@ -206,9 +225,6 @@ impl Dial {
 async fn resolve(host: &str, port: u16) -> io::Result<VecDeque<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(VecDeque::from([SocketAddr::new(ip, port)]));
-    }
-    if ServerName::try_from(host).is_err() {
-        return Err(io::Error::other("it is not a host name"));
     }
     smol::net::resolve((host, port)).await.map(VecDeque::from)
 }

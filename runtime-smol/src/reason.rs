@@ -54,6 +54,11 @@ pub(crate) fn closed(error: Option<Error>) -> Closed {
     Closed::Lost(sentence(&error))
 }
 
+/// Whether it is not the stream that is over but the connection, which is told elsewhere.
+pub(crate) const fn is_of_connection(error: &stream::Error) -> bool {
+    matches!(error, stream::Error::ConnectionError { .. })
+}
+
 /// The code with which the peer abandoned a stream.
 pub(crate) fn reset_code(error: &stream::Error) -> Option<u64> {
     if let stream::Error::StreamReset { error, .. } = error {
@@ -63,35 +68,27 @@ pub(crate) fn reset_code(error: &stream::Error) -> Option<u64> {
     }
 }
 
-/// Why an attempt to connect failed, in one sentence.
-pub(crate) fn of_client(cause: &Error, target: &Target) -> String {
-    let Error::Transport {
-        code,
-        reason,
-        initiator,
-        ..
-    } = *cause
-    else {
+/// Why an attempt to connect failed, in one sentence; `refusal` is what TLS has against the server's certificate.
+/// `None`: nobody answered.
+pub(crate) fn of_client(cause: &Error, target: &Target, refusal: Option<String>) -> Option<String> {
+    if let Some(why) = refusal {
+        return Some(words::untrusted(target, why));
+    }
+    if let Error::MaxHandshakeDurationExceeded { .. } = cause {
+        return None;
+    }
+    Some(sentence_of_client(cause, target))
+}
+
+fn sentence_of_client(cause: &Error, target: &Target) -> String {
+    let Error::Transport { code, .. } = *cause else {
         return words::handshake_failed(target, sentence(cause));
     };
     if code.as_u64() == CONNECTION_REFUSED {
         return words::refused(target);
     }
-    let alert = alert(code.as_u64());
-    if alert == Some(NO_APPLICATION_PROTOCOL) {
+    if alert(code.as_u64()) == Some(NO_APPLICATION_PROTOCOL) {
         return words::no_common_protocol(target);
-    }
-    if initiator == Location::Local && alert.is_some() {
-        // rustls has the exact reason, but s2n-quic passes on its alert alone.
-        let why = match alert {
-            Some(42) => "its certificate is not valid for that host, or cannot be read",
-            Some(43) => "its certificate is meant for something else than servers",
-            Some(44) => "its certificate was revoked",
-            Some(45) => "its certificate has expired or is not valid yet",
-            Some(48) => "nobody who is trusted here issued its certificate",
-            _ => reason,
-        };
-        return words::untrusted(target, why);
     }
     words::handshake_failed(target, sentence(cause))
 }
@@ -117,12 +114,6 @@ fn alert(code: u64) -> Option<u8> {
 fn sentence(error: &Error) -> String {
     if let Error::StatelessReset { .. } = error {
         words::peer_forgot()
-    } else if let Error::MaxHandshakeDurationExceeded {
-        max_handshake_duration,
-        ..
-    } = error
-    {
-        format!("no answer within {max_handshake_duration:?}")
     } else if let Error::Transport {
         code,
         reason,

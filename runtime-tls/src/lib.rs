@@ -5,9 +5,10 @@
 
 mod clock;
 mod error;
+mod refusal;
 mod tls;
 pub mod words;
 
 pub use clock::Clock;
 pub use error::Error;
-pub use tls::{Client, server};
+pub use tls::{Client, is_host_name, server};

@@ -15,6 +15,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::Error;
+use crate::refusal::{Refusals, Remembering};
 
 /// Browsers accept a certificate by its fingerprint only if it is valid for at most 14 days in all.
 const SELF_SIGNED_VALIDITY: Duration = Duration::from_secs(13 * 24 * 3600);
@@ -45,11 +46,17 @@ pub fn server(settings: &ServerSettings) -> Result<(Arc<rustls::ServerConfig>, [
     Ok((Arc::new(config), fingerprint))
 }
 
+/// Whether a server can be known by this name at all: nothing else need be looked up.
+pub fn is_host_name(host: &str) -> bool {
+    ServerName::try_from(host).is_ok()
+}
+
 /// How outgoing connections check the server; the system's authorities are loaded when the first one is made.
 #[derive(Debug)]
 pub struct Client {
     trust: ClientTrust,
     config: Option<rustls::ClientConfig>,
+    refusals: Refusals,
 }
 
 #[derive(Debug)]
@@ -86,6 +93,7 @@ impl Client {
         Ok(Self {
             trust,
             config: None,
+            refusals: Refusals::default(),
         })
     }
 
@@ -96,15 +104,24 @@ impl Client {
     pub fn offering(&mut self, alpns: &[Bytes]) -> Result<Arc<rustls::ClientConfig>, String> {
         let mut config = match &self.config {
             Some(config) => config.clone(),
-            None => self.config.insert(self.trust.config()?).clone(),
+            None => {
+                let made = self.trust.config(&self.refusals)?;
+                self.config.insert(made).clone()
+            }
         };
         config.alpn_protocols = list(alpns);
         Ok(Arc::new(config))
     }
+
+    /// Why the certificate of the server of this name was not believed, for
+    /// [`untrusted`](crate::words::untrusted); `None`: something else went wrong. Told once.
+    pub fn refusal(&self, host: &str) -> Option<String> {
+        self.refusals.take(host)
+    }
 }
 
 impl ClientTrust {
-    fn config(&self) -> Result<rustls::ClientConfig, String> {
+    fn config(&self, refusals: &Refusals) -> Result<rustls::ClientConfig, String> {
         let provider = provider();
         let verifier: Arc<dyn ServerCertVerifier> = match self {
             Self::Anyone => Arc::new(BelieveAnyone(Arc::clone(&provider))),
@@ -137,6 +154,10 @@ impl ClientTrust {
                 })
             }
         };
+        let verifier = Arc::new(Remembering {
+            verifier,
+            refusals: refusals.clone(),
+        });
         Ok(rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|cause| format!("TLS cannot be set up: {cause}"))?
@@ -408,8 +429,15 @@ mod tests {
 
     /// What a client with this trust thinks of the server under this name; `None`: it believes it.
     fn verdict(server: &ServerSettings, trust: &Trust, host: &str) -> Option<rustls::Error> {
+        handshake(&mut Client::new(trust).unwrap(), server, host)
+    }
+
+    fn handshake(
+        client: &mut Client,
+        server: &ServerSettings,
+        host: &str,
+    ) -> Option<rustls::Error> {
         let (server, _) = super::server(server).unwrap();
-        let mut client = Client::new(trust).unwrap();
         let offer = client.offering(&["moqt-18".into()]).unwrap();
         let host = ServerName::try_from(host.to_owned()).unwrap();
         let mut client = rustls::ClientConnection::new(offer, host).unwrap();
@@ -536,6 +564,66 @@ mod tests {
             ),
             "{refusal:?}"
         );
+    }
+
+    #[test]
+    fn what_was_refused_is_told_once_in_words() {
+        let (known, known_key) = certificate("localhost", |_| {});
+        let (old, old_key) = certificate("localhost", |params| {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        });
+        let (early, early_key) = certificate("localhost", |params| {
+            params.not_before = rcgen::date_time_ymd(3000, 1, 1);
+        });
+        let (namesake, namesake_key) = certificate("localhost", |_| {});
+        let mut client = Client::new(&trusting(&[&known, &old, &early])).unwrap();
+        for (server, host, words) in [
+            (
+                settings(Certificate::SelfSigned),
+                "localhost",
+                "nobody who is trusted here issued its certificate",
+            ),
+            (
+                with(&namesake, &namesake_key),
+                "localhost",
+                "nobody who is trusted here issued its certificate",
+            ),
+            (
+                with(&known, &known_key),
+                "Example.org",
+                "its certificate is for another name",
+            ),
+            (
+                with(&old, &old_key),
+                "localhost",
+                "its certificate has expired",
+            ),
+            (
+                with(&early, &early_key),
+                "localhost",
+                "its certificate is not valid yet",
+            ),
+        ] {
+            assert!(handshake(&mut client, &server, host).is_some(), "{words}");
+            assert_eq!(client.refusal("127.0.0.1"), None);
+            assert_eq!(client.refusal(host).as_deref(), Some(words));
+            assert_eq!(client.refusal(host), None);
+        }
+        assert_eq!(
+            handshake(&mut client, &with(&known, &known_key), "localhost"),
+            None
+        );
+        assert_eq!(client.refusal("localhost"), None);
+    }
+
+    #[test]
+    fn names_that_no_host_can_have_need_no_look_up() {
+        for host in ["localhost", "example.org", "127.0.0.1", "::1"] {
+            assert!(is_host_name(host), "{host}");
+        }
+        for host in ["", "no..name", "a name", &"x".repeat(64)] {
+            assert!(!is_host_name(host), "{host}");
+        }
     }
 
     #[test]

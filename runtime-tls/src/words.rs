@@ -15,6 +15,11 @@ pub fn server(target: &Target) -> String {
     format!("the server at {}, port {}", target.host, target.port)
 }
 
+/// What was to be resolved is no name that a host can have.
+pub fn no_host_name(host: &str) -> String {
+    unresolved(host, "it is not a host name")
+}
+
 /// The host's name leads nowhere.
 pub fn unresolved(host: &str, cause: impl Display) -> String {
     format!("the name {host} cannot be resolved ({cause}); check its spelling and the network")

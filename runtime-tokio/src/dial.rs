@@ -76,7 +76,13 @@ impl<A: Application> Driver<'_, A> {
             self.dials.insert(id, dial);
             match host.parse::<IpAddr>() {
                 Ok(ip) => self.handle_lookup(id, Ok(vec![SocketAddr::from((ip, port))])),
-                Err(_) => self.lookups.start(id, host, port),
+                Err(_) if oxymoq_tls::is_host_name(&host) => self.lookups.start(id, host, port),
+                Err(_) => {
+                    if let Some(dial) = self.dials.get_mut(&id) {
+                        dial.failure = Some(words::no_host_name(&host));
+                    }
+                    self.handle_lookup(id, Ok(Vec::new()));
+                }
             }
         }
     }
@@ -160,7 +166,8 @@ impl<A: Application> Driver<'_, A> {
             return;
         };
         dial.attempts.retain(|attempt| *attempt != handle);
-        dial.failure = Some(reason::of_client(cause, &dial.target));
+        let refusal = self.tls.refusal(&dial.target.host);
+        dial.failure = Some(reason::of_client(cause, &dial.target, refusal));
         self.try_next(id);
     }
 

@@ -23,8 +23,15 @@ pub(crate) fn closed(cause: &ConnectionError) -> Closed {
     }
 }
 
-/// Why an attempt to connect failed, in one sentence.
-pub(crate) fn of_client(cause: &ConnectionError, target: &Target) -> String {
+/// Why an attempt to connect failed, in one sentence; `refusal` is what TLS has against the server's certificate.
+pub(crate) fn of_client(
+    cause: &ConnectionError,
+    target: &Target,
+    refusal: Option<String>,
+) -> String {
+    if let Some(why) = refusal {
+        return words::untrusted(target, why);
+    }
     let server = words::server(target);
     if is_no_common_protocol(cause) {
         return words::no_common_protocol(target);
@@ -40,9 +47,6 @@ pub(crate) fn of_client(cause: &ConnectionError, target: &Target) -> String {
         }
         ConnectionError::ApplicationClosed(close) => {
             format!("{server} closed the connection during the handshake: {close}")
-        }
-        ConnectionError::TransportError(error) if error.reason.contains("certificate") => {
-            words::untrusted(target, &error.reason)
         }
         ConnectionError::TransportError(error) => words::handshake_failed(target, error),
         ConnectionError::TimedOut => format!("{server} stopped answering"),
