@@ -6,9 +6,15 @@
     reason = "a test fails by panicking"
 )]
 
+#[cfg(target_os = "linux")]
+mod audience;
+#[cfg(target_os = "linux")]
+mod crowd;
 mod dates;
 mod discovery;
 mod limits;
+mod matrix;
 mod mistakes;
 mod past;
 mod process;
+mod same;

@@ -11,6 +11,14 @@ use std::time::{Duration, Instant};
 /// Far longer than anything here takes, so that only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The runtimes that the programs were built with.
+pub(crate) const RUNTIMES: &[&str] = &[
+    #[cfg(feature = "tokio")]
+    "tokio",
+    #[cfg(feature = "smol")]
+    "smol",
+];
+
 /// A running program. Killed when dropped.
 pub(crate) struct Process {
     name: String,
@@ -82,6 +90,11 @@ impl Process {
         let (_, rest) = line.split_once("https://localhost:").unwrap();
         let (port, _) = rest.split_once('/').unwrap();
         port.parse().unwrap()
+    }
+
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name, such as `TERM`.
