@@ -1,6 +1,6 @@
 //! Encoded audio and video, whatever it is carried in.
 //!
-//! Packagings turn a [`Frame`] into the object of a track and back. What they have in common
+//! [`flv`] reads and writes files; packagings turn a [`Frame`] into the object of a track and back. What they have in common
 //! is here: which [`Codec`] it is, what its decoder must know first ([`Configuration`]), and one [`Frame`] after another in
 //! the order of decoding.
 
@@ -12,6 +12,7 @@ pub mod aac;
 pub mod avc;
 mod bits;
 mod codec_string;
+pub mod flv;
 pub mod hevc;
 pub mod interleave;
 pub mod jitter;

@@ -1,0 +1,5 @@
+//! Tests of reading and writing FLV.
+
+mod builder;
+mod damage;
+mod pitfalls;
