@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod conformance;
+mod contract;
 mod proxy;
 mod stack;

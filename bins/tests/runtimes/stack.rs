@@ -1,12 +1,16 @@
 //! The runtimes under test with one face, any two of which run in one thread.
 
+use std::cell::Cell;
 use std::fmt;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use oxymoq_core::runtime::{ClientSettings, ServerSettings, Settings, Trust};
+use oxymoq_core::sim::contract::Actor;
 use oxymoq_core::transport::{Application, Exit};
 
 /// Longer than any test takes: only a hang reaches it.
@@ -38,13 +42,30 @@ impl Stack {
 
     /// An endpoint that these settings describe.
     pub(crate) fn bind(self, settings: Settings) -> Endpoint {
+        self.try_bind(settings).unwrap()
+    }
+
+    /// The same; the error is for the operator.
+    pub(crate) fn try_bind(self, settings: Settings) -> Result<Endpoint, String> {
         match self {
             #[cfg(feature = "tokio")]
-            Self::Tokio => {
-                Endpoint::Tokio(Box::new(oxymoq_tokio::Endpoint::bind(settings).unwrap()))
-            }
+            Self::Tokio => oxymoq_tokio::Endpoint::bind(settings)
+                .map(|endpoint| Endpoint::Tokio(Box::new(endpoint)))
+                .map_err(|error| error.to_string()),
             #[cfg(feature = "smol")]
-            Self::Smol => Endpoint::Smol(Box::new(oxymoq_smol::Endpoint::bind(settings).unwrap())),
+            Self::Smol => oxymoq_smol::Endpoint::bind(settings)
+                .map(|endpoint| Endpoint::Smol(Box::new(endpoint)))
+                .map_err(|error| error.to_string()),
+        }
+    }
+
+    /// In what it differs from what the contract's list takes for granted.
+    pub(crate) const fn is_limited(self) -> bool {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => false,
+            #[cfg(feature = "smol")]
+            Self::Smol => true,
         }
     }
 }
@@ -124,6 +145,51 @@ pub(crate) fn run_both(
         client.0.run(client.1, pending()),
     );
     block_on(needs_tokio, both)
+}
+
+/// The same as the contract list wants it, see [`Bench::run`](oxymoq_core::sim::contract::Bench::run).
+pub(crate) fn run_actors(server: (Endpoint, &Actor), client: (Endpoint, &Actor)) -> (Exit, Exit) {
+    let needs_tokio = server.0.needs_tokio() || client.0.needs_tokio();
+    let [server_ended, client_ended] = [Cell::new(false), Cell::new(false)];
+    let asked = poll_fn(|_| ready_if(client_ended.get() || server.1.is_to_end()));
+    let never = poll_fn(|_| Poll::Pending);
+    let serving = act(server.0, server.1, asked, &server_ended, &client_ended);
+    let calling = act(client.0, client.1, never, &client_ended, &server_ended);
+    block_on(needs_tokio, smol::future::zip(serving, calling))
+}
+
+/// Runs one, unless it is held and the other has not ended.
+async fn act(
+    endpoint: Endpoint,
+    actor: &Actor,
+    shutdown: impl Future<Output = ()>,
+    ended: &Cell<bool>,
+    other_ended: &Cell<bool>,
+) -> Exit {
+    let mut application = actor.clone();
+    let mut run = pin!(endpoint.run(&mut application, shutdown));
+    let exit = poll_fn(|cx| {
+        if other_ended.get() {
+            actor.release();
+        }
+        if actor.is_held() {
+            return Poll::Pending;
+        }
+        run.as_mut().poll(cx)
+    });
+    let exit = exit.await;
+    ended.set(true);
+    // The other one, which shares this task, looks at that.
+    poll_fn(|cx| Poll::Ready(cx.waker().wake_by_ref())).await;
+    exit
+}
+
+fn ready_if(is_ready: bool) -> Poll<()> {
+    if is_ready {
+        Poll::Ready(())
+    } else {
+        Poll::Pending
+    }
 }
 
 /// Waits for the future on an executor that both of its endpoints can work on, or panics when a test hangs.

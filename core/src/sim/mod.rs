@@ -45,6 +45,7 @@
 mod carry;
 pub mod conformance;
 mod connection;
+pub mod contract;
 mod link;
 pub mod moqtest;
 mod network;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::time::Time;
+use crate::time::{Time, WallTime};
 use crate::transport::{
-    Admission, Answer, Application, ConnectionId, Dir, Exit, Incoming, Input, Output, Room,
+    Admission, Answer, Application, Closed, ConnectionId, Dir, Exit, Incoming, Input, Output, Room,
     StreamId, Target,
 };
 
@@ -19,9 +19,14 @@ pub struct Received {
     pub end: Option<Answer>,
 }
 
+/// Bytes that a read asks for unless [`Script::read_at_most`] says otherwise: so few that most reads are followed by others.
+const READ: usize = 100;
+
 /// What is going on on one connection.
 #[derive(Debug, Default)]
 struct Line {
+    /// Streams that this side opened by [`Script::open`].
+    opened: u64,
     /// What is still to do, oldest first.
     outputs: VecDeque<Output>,
     /// Streams that take no more bytes now.
@@ -32,6 +37,8 @@ struct Line {
     /// The connection took as much as is sensible in this turn.
     full: bool,
     to_read: BTreeSet<StreamId>,
+    /// Streams that are not read now.
+    paused: BTreeSet<StreamId>,
     /// Streams of the peer that this side may write to.
     both_ways: BTreeSet<StreamId>,
     /// What was polled and not answered yet.
@@ -42,15 +49,20 @@ struct Line {
 ///
 /// [`Script::push`] queues outputs, which are carried out in order as far as windows and limits allow; whatever the peer
 /// opens is read at once unless [`Script::pause`] was called; a stream that the peer stops is reset with the peer's code.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Script {
     connects: VecDeque<(ConnectionId, Target)>,
     lines: BTreeMap<ConnectionId, Line>,
     dirty: BTreeSet<ConnectionId>,
     next_connection: u64,
     paused: bool,
+    max_read: usize,
+    now: Time,
     refusing: bool,
     finishing: bool,
+    /// Connections that are asked for or let in and not over.
+    open: BTreeSet<ConnectionId>,
+    leaving: bool,
     exit: Option<Exit>,
     deadline: Option<Time>,
     inputs: Vec<(ConnectionId, Input)>,
@@ -58,10 +70,33 @@ pub struct Script {
     received: BTreeMap<(ConnectionId, StreamId), Received>,
 }
 
+impl Default for Script {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Script {
     /// One that accepts whoever comes and says nothing.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self {
+            connects: VecDeque::new(),
+            lines: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            next_connection: 0,
+            paused: false,
+            max_read: READ,
+            now: Time::ZERO,
+            refusing: false,
+            finishing: false,
+            open: BTreeSet::new(),
+            leaving: false,
+            exit: None,
+            deadline: None,
+            inputs: Vec::new(),
+            answers: Vec::new(),
+            received: BTreeMap::new(),
+        }
     }
 
     /// One that connects as soon as it starts, as [`ConnectionId`] 0.
@@ -95,6 +130,24 @@ impl Script {
         self.dirty.extend(self.lines.keys());
     }
 
+    /// Does not read this stream from now on.
+    pub fn pause_stream(&mut self, connection: ConnectionId, stream: StreamId) {
+        let line = self.lines.entry(connection).or_default();
+        line.paused.insert(stream);
+    }
+
+    /// Reads it again.
+    pub fn resume_stream(&mut self, connection: ConnectionId, stream: StreamId) {
+        let line = self.lines.entry(connection).or_default();
+        line.paused.remove(&stream);
+        self.dirty.insert(connection);
+    }
+
+    /// Asks for so many bytes with each read from now on.
+    pub const fn read_at_most(&mut self, bytes: usize) {
+        self.max_read = bytes;
+    }
+
     /// Ends its own direction of a stream that the peer opened as soon as the peer ended the other.
     pub const fn finish_back(&mut self) {
         self.finishing = true;
@@ -124,9 +177,68 @@ impl Script {
         );
     }
 
+    /// Queues the opening of this side's next stream. Not to be mixed with numbers of the caller's own.
+    pub fn open(&mut self, connection: ConnectionId, dir: Dir) -> StreamId {
+        let line = self.lines.entry(connection).or_default();
+        let stream = StreamId::local(line.opened);
+        line.opened += 1;
+        self.push(connection, Output::Open { stream, dir });
+        stream
+    }
+
+    /// Queues a write that does not end the stream.
+    pub fn write(&mut self, connection: ConnectionId, stream: StreamId, bytes: Bytes) {
+        let (fin, urgent) = (false, false);
+        self.push(
+            connection,
+            Output::Write {
+                stream,
+                bytes,
+                fin,
+                urgent,
+            },
+        );
+    }
+
+    /// Queues the end of a stream.
+    pub fn finish(&mut self, connection: ConnectionId, stream: StreamId) {
+        let (bytes, fin, urgent) = (Bytes::new(), true, false);
+        self.push(
+            connection,
+            Output::Write {
+                stream,
+                bytes,
+                fin,
+                urgent,
+            },
+        );
+    }
+
+    /// Queues the end of a connection.
+    pub fn close(&mut self, connection: ConnectionId, code: u64, reason: &'static str) {
+        let reason = Bytes::from_static(reason.as_bytes());
+        self.push(connection, Output::Close { code, reason });
+    }
+
     /// Ends the program.
     pub fn exit(&mut self, exit: Exit) {
         self.exit = Some(exit);
+    }
+
+    /// Ends the program as soon as all connections are over.
+    pub const fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// Does not end after all, whatever asked it to.
+    pub fn stay(&mut self) {
+        self.leaving = false;
+        self.exit = None;
+    }
+
+    /// When something was told last.
+    pub const fn now(&self) -> Time {
+        self.now
     }
 
     /// Asks for a call at this time, which changes nothing.
@@ -154,14 +266,37 @@ impl Script {
         self.lines.values().map(|line| line.outputs.len()).sum()
     }
 
+    /// How the connections ended that did, in order.
+    pub fn closings(&self) -> impl Iterator<Item = &Closed> {
+        self.inputs.iter().filter_map(|(_, input)| match input {
+            Input::Closed(closed) => Some(closed),
+            Input::Connected { .. }
+            | Input::Opened { .. }
+            | Input::Readable(_)
+            | Input::Writable(_)
+            | Input::Stopped { .. }
+            | Input::Acked(_)
+            | Input::CanOpen(_)
+            | Input::Datagram(_)
+            | Input::DatagramRoom
+            | Input::Path { .. } => None,
+        })
+    }
+
+    /// What was asked for on this connection and is not answered yet.
+    pub(super) fn asked(&self, connection: ConnectionId) -> Option<&Output> {
+        self.lines.get(&connection)?.asked.as_ref()
+    }
+
     /// Whether this was told on any connection.
     pub fn was_told(&self, input: &Input) -> bool {
         self.inputs.iter().any(|(_, told)| told == input)
     }
 
-    const fn new_connection(&mut self) -> ConnectionId {
+    fn new_connection(&mut self) -> ConnectionId {
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
+        self.open.insert(id);
         id
     }
 }
@@ -254,14 +389,20 @@ impl Line {
 }
 
 impl Application for Script {
-    fn handle_incoming(&mut self, _now: Time, _incoming: &Incoming) -> Admission {
+    fn handle_wall_clock(&mut self, now: Time, _wall: WallTime) {
+        self.now = now;
+    }
+
+    fn handle_incoming(&mut self, now: Time, _incoming: &Incoming) -> Admission {
+        self.now = now;
         if self.refusing {
             return Admission::Refuse;
         }
         Admission::Accept(self.new_connection())
     }
 
-    fn handle_input(&mut self, _now: Time, connection: ConnectionId, input: Input) {
+    fn handle_input(&mut self, now: Time, connection: ConnectionId, input: Input) {
+        self.now = now;
         let line = self.lines.entry(connection).or_default();
         if let Input::Opened {
             stream,
@@ -286,7 +427,10 @@ impl Application for Script {
                 line.unopened.remove(dir);
             }
             Input::DatagramRoom => line.no_datagrams = false,
-            Input::Closed(_) => *line = Line::default(),
+            Input::Closed(_) => {
+                *line = Line::default();
+                self.open.remove(&connection);
+            }
             Input::Connected { .. } | Input::Acked(_) | Input::Datagram(_) | Input::Path { .. } => {
             }
         }
@@ -294,11 +438,17 @@ impl Application for Script {
         self.dirty.insert(connection);
     }
 
-    fn handle_answer(&mut self, _now: Time, connection: ConnectionId, answer: Answer) {
+    fn handle_answer(&mut self, now: Time, connection: ConnectionId, answer: Answer) {
+        self.now = now;
         let line = self.lines.entry(connection).or_default();
         let Some(asked) = line.asked.take() else {
             return;
         };
+        if let (Output::Open { stream, dir }, Answer::Done) = (&asked, &answer)
+            && *dir == Dir::Bi
+        {
+            line.to_read.insert(*stream);
+        }
         let Output::Read { stream, .. } = asked else {
             line.retry(asked, &answer);
             self.answers.push((connection, answer));
@@ -330,10 +480,12 @@ impl Application for Script {
     }
 
     fn handle_timeout(&mut self, now: Time) {
+        self.now = now;
         self.deadline = self.deadline.filter(|at| *at > now);
     }
 
-    fn handle_shutdown(&mut self, _now: Time) {
+    fn handle_shutdown(&mut self, now: Time) {
+        self.now = now;
         self.exit = Some(Exit::Success);
     }
 
@@ -350,8 +502,8 @@ impl Application for Script {
             Some(next) => line.outputs.remove(next)?,
             None if self.paused => return None,
             None => Output::Read {
-                stream: *line.to_read.first()?,
-                max: 100,
+                stream: *line.to_read.difference(&line.paused).next()?,
+                max: self.max_read,
             },
         };
         match &output {
@@ -384,6 +536,10 @@ impl Application for Script {
     }
 
     fn poll_exit(&mut self) -> Option<Exit> {
+        if self.leaving && self.open.is_empty() {
+            self.leaving = false;
+            self.exit.get_or_insert(Exit::Success);
+        }
         self.exit.take()
     }
 }
