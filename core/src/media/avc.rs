@@ -113,6 +113,8 @@ pub struct Sps {
     /// How many frames at most come earlier in the order of decoding than in the order of showing: as told, or as the
     /// profile and the level allow.
     pub reorder_depth: u8,
+    /// Whether the depth is told, or follows from how the stream is encoded, rather than only being what the level allows.
+    pub reorder_is_told: bool,
 }
 
 impl Sps {
@@ -135,16 +137,17 @@ impl Sps {
             Some(true) => Usability::read(&mut bits),
             Some(false) | None => Usability::default(),
         };
-        let reorder_depth = match usability.reorder_depth {
-            _ if fields.keeps_order() => 0,
-            Some(told) => told,
-            None => fields.max_dpb_frames(),
+        let (reorder_depth, reorder_is_told) = match usability.reorder_depth {
+            _ if fields.keeps_order() => (0, true),
+            Some(told) => (told, true),
+            None => (fields.max_dpb_frames(), false),
         };
         Ok(Self {
             width,
             height,
             frame_rate: usability.frame_rate,
             reorder_depth,
+            reorder_is_told,
         })
     }
 }
@@ -425,6 +428,7 @@ mod tests {
             height: 48,
             frame_rate: Some((50, 2)),
             reorder_depth: 2,
+            reorder_is_told: true,
         };
         assert_eq!(config.sequence(), Some(sequence));
     }
@@ -438,10 +442,12 @@ mod tests {
         let sps = Sps::parse(&main).unwrap();
         assert_eq!((sps.width, sps.height), (1920, 1080));
         assert_eq!((sps.reorder_depth, sps.frame_rate), (4, None));
+        assert!(!sps.reorder_is_told);
         // Baseline never reorders
         let mut baseline = main;
         baseline[1] = 66;
-        assert_eq!(Sps::parse(&baseline).unwrap().reorder_depth, 0);
+        let sps = Sps::parse(&baseline).unwrap();
+        assert_eq!((sps.reorder_depth, sps.reorder_is_told), (0, true));
     }
 
     #[test]
