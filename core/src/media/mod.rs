@@ -12,12 +12,16 @@ pub mod aac;
 pub mod avc;
 mod bits;
 mod codec_string;
+mod fields;
 pub mod flv;
 pub mod hevc;
 pub mod interleave;
 pub mod jitter;
+pub mod loc;
+pub mod moqmi;
 pub mod nal;
 pub mod opus;
+pub mod packaging;
 
 /// What a track carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
