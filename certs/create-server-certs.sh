@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a certificate for tests on this machine, beside this script: certificate.pem, certificate.key and
-# fingerprint.txt (SHA-256 of the certificate, as browsers want it for serverCertificateHashes).
+# its SHA-256, by which browsers can be told to accept it: fingerprint.txt in hexadecimal, and certificate_fingerprint.hex
+# as 32 bytes, which is the file that the pages of moq-encoder-player look for.
 #
 # ECDSA P-256, valid for 13 days and not an authority: what browsers ask of a certificate that is trusted by its hash.
 # Never deploy it: get a certificate for your own name instead.
@@ -21,7 +22,8 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -sha25
   -addext "keyUsage=critical,digitalSignature" \
   -addext "extendedKeyUsage=serverAuth" 2>/dev/null
 openssl x509 -in certificate.pem -outform der | openssl dgst -sha256 -r | cut -d' ' -f1 >fingerprint.txt
-chmod 644 certificate.pem fingerprint.txt
+openssl x509 -in certificate.pem -outform der | openssl dgst -sha256 -binary >certificate_fingerprint.hex
+chmod 644 certificate.pem fingerprint.txt certificate_fingerprint.hex
 
 echo "certificate: $(pwd)/certificate.pem"
 echo "key:         $(pwd)/certificate.key"

@@ -151,8 +151,14 @@ impl Relay {
         largest: Option<Location>,
     ) -> bool {
         let verdict = self.verdict(origin, name, largest);
-        if verdict == Verdict::StartsAnew {
-            self.begin_epoch(now, name);
+        let is_live = self
+            .tracks
+            .get(name)
+            .is_some_and(|track| track.live.is_some());
+        match verdict {
+            Verdict::StartsAnew if is_live => self.begin_epoch(now, name),
+            Verdict::StartsAnew => self.forget_past(now, name),
+            Verdict::Continues | Verdict::Unknown => {}
         }
         let of_track = properties.clone();
         let Some(live) = self.live_track(origin.connection, name, of_track, largest) else {
@@ -211,16 +217,19 @@ impl Relay {
         let Some(track) = self.tracks.get(name) else {
             return Verdict::Continues;
         };
-        let ours = track
-            .live
-            .and_then(|live| self.publisher.fanout.largest(live));
+        let live = track.live;
+        let delivered = live.and_then(|live| self.publisher.fanout.largest(live));
+        // What was published while nobody subscribed is not known here, but what is cached is.
+        let ours = delivered.max(self.largest_cached(name));
         let (Some(ours), false) = (ours, self.has_trusted_source(track, Some(origin))) else {
             return Verdict::Continues;
         };
         match largest {
             Some(largest) if largest >= ours => Verdict::Continues,
             Some(_) => Verdict::StartsAnew,
-            None => Verdict::Unknown,
+            None if delivered.is_some() => Verdict::Unknown,
+            // It has published nothing so far, then, and nobody who is subscribed knows better.
+            None => Verdict::StartsAnew,
         }
     }
 

@@ -29,6 +29,7 @@ use crate::fanout;
 use crate::session::Refusal;
 use crate::time::Time;
 use crate::transport::ConnectionId;
+use crate::wire::id::Location;
 use crate::wire::name::FullTrackName;
 
 use fill::{Fill, FillId};
@@ -328,6 +329,12 @@ impl Relay {
         for id in self.forget_cached(name) {
             self.drop_fill(now, id, code);
         }
+    }
+
+    /// The largest location of a track that the cache knows of.
+    pub(super) fn largest_cached(&self, name: &FullTrackName) -> Option<Location> {
+        let cache = &self.fetching.cache;
+        cache.find(name).and_then(|id| cache.largest(id))
     }
 
     /// Empties the cache of a track. Its fills.

@@ -474,3 +474,32 @@ fn an_ordinary_end_waits_for_the_answer_of_a_publisher_that_is_asked_already() {
         }
     }
 }
+
+#[test]
+fn a_publisher_that_starts_over_when_it_is_subscribed_to_again_does_not_contradict_what_is_cached()
+{
+    for drafts in DRAFT_PAIRS {
+        // It forgets to say how far it is, or it says that it begins.
+        for largest in [None, Some(at(0, 0))] {
+            let mut rig = Rig::new();
+            let running = rig.running(drafts);
+            rig.ended_group(running, 0, 2);
+            rig.ended_group(running, 1, 1);
+            rig.cancel(running.subscriber, running.down);
+            let down = rig.subscribe(running.subscriber, "v");
+            let (up, _) = rig.asked(running.publisher)[1];
+            rig.accept_with(running.publisher, up, largest, Properties::default());
+            assert_eq!(
+                rig.ok(running.subscriber, down).parameters.largest_object,
+                largest
+            );
+            rig.group(running.publisher, up, 0, 5);
+            let expected = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)];
+            let ids = rig.ids(running.subscriber, down);
+            assert_eq!(ids, expected[expected.len() - ids.len()..]);
+            assert!(ids.len() >= 4, "{ids:?}");
+            assert_eq!(rig.done(running.subscriber, down), None);
+            rig.end();
+        }
+    }
+}

@@ -420,7 +420,7 @@ fn b040_a_publisher_that_contradicts_itself_makes_the_track_malformed() {
         rig.grant(publisher, up, at(0, 4));
         let down = rig.subscribe(peer, "v");
         let sub = rig.only_asked(publisher);
-        rig.accept(publisher, sub);
+        rig.accept_with(publisher, sub, Some(at(0, 1)), Properties::default());
         let mut feed = rig.open(publisher, sub, header(0, 0));
         rig.object(&mut feed, 1, b"something else");
         assert_eq!(rig.done_code(peer, down), DoneCode::MalformedTrack);
