@@ -4,11 +4,16 @@
 const MAX_PICTURES = 12;
 /** A frame that is this much off, in milliseconds, starts the clock anew: the publisher did. */
 const JUMP = 2000;
+/** So many frames in a row that come after they are due mean that the delay is too short here. */
+const LATE_IN_A_ROW = 25;
+/** Milliseconds that are added to the delay beyond what those frames lacked. */
+const MARGIN = 20;
 
 /** Maps timestamps of media to the time of this page: what comes first is due after `delay` milliseconds, the rest follows. */
 export class Clock {
   #delay;
   #offset;
+  #late = [];
 
   constructor(delay) {
     this.#delay = delay;
@@ -20,7 +25,17 @@ export class Clock {
     const now = performance.now();
     const due = media + (this.#offset ?? 0);
     if (this.#offset === undefined || Math.abs(due - now) > JUMP + this.#delay) this.#offset = now + this.#delay - media;
+    this.#wait(now - media - this.#offset);
     return media + this.#offset;
+  }
+
+  /** Makes the delay longer if everything comes too late, by what the least late frame lacked. */
+  #wait(late) {
+    if (late <= 0) this.#late = [];
+    else if (this.#late.push(late) >= LATE_IN_A_ROW) {
+      this.#offset += Math.min(...this.#late) + MARGIN;
+      this.#late = [];
+    }
   }
 }
 

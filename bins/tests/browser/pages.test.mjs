@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import { audioConfiguration, pack, unpack, videoConfiguration } from "../../web/loc.js";
 import { GroupOrder } from "../../web/order.js";
+import { Clock } from "../../web/present.js";
 import { Cursor, StreamReader, Violation, Writer, message, writePairs } from "../../web/wire.js";
 
 const hex = (text) => Uint8Array.from(Buffer.from(text.replaceAll(" ", ""), "hex"));
@@ -108,4 +109,16 @@ test("groups come out in order, and a missing one is not waited for too long", a
   assert.equal(out[3], "8.0");
   push(7, 0);
   assert.equal(order.late, 1);
+});
+
+test("the clock gives what always comes too late more time, and starts anew when the publisher does", () => {
+  const clock = new Clock(100);
+  const first = clock.due(0) - performance.now();
+  assert.ok(first > 90 && first <= 100, `${first}`);
+  // Each frame comes half a second after it was due.
+  for (let frame = 0; frame < 25; frame += 1) clock.due(-600_000 + frame);
+  const later = clock.due(-600_000) - performance.now();
+  assert.ok(later > 0 && later < 100, `${later}`);
+  const anew = clock.due(60_000_000) - performance.now();
+  assert.ok(anew > 90 && anew <= 100, `${anew}`);
 });
