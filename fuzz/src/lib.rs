@@ -2,9 +2,11 @@
 //! in `corpus/`, and over any input that a fuzzer found.
 
 mod control;
+mod flv;
 mod objects;
 
 pub use control::control;
+pub use flv::flv;
 pub use objects::objects;
 
 #[cfg(test)]
@@ -39,6 +41,11 @@ mod tests {
     #[test]
     fn control() {
         replay("control", super::control);
+    }
+
+    #[test]
+    fn flv() {
+        replay("flv", super::flv);
     }
 
     #[test]

@@ -281,7 +281,8 @@ fn tag(kind: u8, time: u32, head: &[u8], content: &[u8]) -> Result<Bytes, Unwrit
 fn milliseconds(ticks: i64, timescale: u32) -> i64 {
     let timescale = i128::from(timescale.max(1));
     let time = (i128::from(ticks) * 1000 + timescale / 2).div_euclid(timescale);
-    i64::try_from(time).unwrap_or(i64::MAX)
+    let end = if time < 0 { i64::MIN } else { i64::MAX };
+    i64::try_from(time).unwrap_or(end)
 }
 
 /// The 32 bits of a tag.

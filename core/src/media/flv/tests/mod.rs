@@ -2,4 +2,9 @@
 
 mod builder;
 mod damage;
+mod enhanced;
+mod files;
+mod oracle;
 mod pitfalls;
+mod properties;
+mod writing;
