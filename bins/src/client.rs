@@ -52,6 +52,11 @@ impl Server {
 
     /// The session to be, speaking one of `drafts`.
     pub fn peer(&self, drafts: &[Draft]) -> Peer {
+        self.peer_with(drafts, Limits::default())
+    }
+
+    /// The same, with other limits than the default ones.
+    pub fn peer_with(&self, drafts: &[Draft], limits: Limits) -> Peer {
         Peer::client(
             Settings {
                 role: Role::Client,
@@ -61,7 +66,7 @@ impl Server {
                 accepted_paths: Vec::new(),
                 implementation: Bytes::from_static(IMPLEMENTATION.as_bytes()),
                 authorization_tokens: Vec::new(),
-                limits: Limits::default(),
+                limits,
             },
             drafts,
         )

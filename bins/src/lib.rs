@@ -7,6 +7,7 @@ pub mod client;
 pub mod date;
 pub mod date_server;
 pub mod flags;
+pub mod flv_receiver;
 pub mod limits;
 pub mod logging;
 pub mod mlog;

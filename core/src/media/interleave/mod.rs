@@ -27,7 +27,8 @@ pub struct Limits {
     pub max_frames: usize,
     /// Bytes of a track that wait; beyond it they leave as well. Default: 16 MiB, four seconds at 32 Mbit/s.
     pub max_bytes: usize,
-    /// A timestamp that is so much earlier than the one before begins a new clock. Default: 1 s; less is smoothed.
+    /// A timestamp that is earlier than the one before by more than this begins a new clock. Default: 100 ms; less is taken
+    /// for careless rounding, and smoothed.
     pub max_step_back: Duration,
     /// One that is so much later as well, and so is one so far from other tracks. Default: 1 h, longer than pauses are.
     pub max_step_ahead: Duration,
@@ -45,7 +46,7 @@ impl Default for Limits {
             lead_in: Duration::from_millis(500),
             max_frames: 4096,
             max_bytes: 16 << 20,
-            max_step_back: Duration::from_secs(1),
+            max_step_back: Duration::from_millis(100),
             max_step_ahead: Duration::from_secs(3600),
             clock_wait: Duration::from_secs(1),
             clock_age: Duration::from_secs(10),
@@ -250,15 +251,6 @@ impl<T> Interleave<T> {
             .chain(starts)
             .filter(|deadline| *deadline > self.now)
             .min()
-    }
-
-    /// Whether so much of a track waits that no more of it should be read.
-    pub fn is_full(&self, track: TrackIndex) -> bool {
-        let half = |track: &Track<T>| {
-            track.frames.len() > self.limits.max_frames / 2
-                || track.bytes > self.limits.max_bytes / 2
-        };
-        self.tracks.get(track.0).is_some_and(half)
     }
 
     /// Whether no frame waits.
