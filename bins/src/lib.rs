@@ -8,6 +8,7 @@ pub mod date;
 pub mod date_server;
 pub mod flags;
 pub mod flv_receiver;
+pub mod flv_streamer;
 pub mod limits;
 pub mod logging;
 pub mod mlog;

@@ -51,7 +51,7 @@ pub fn start(specification: &str, verbosity: u8) -> Result<(), String> {
 }
 
 /// The crates whose messages are meant when no category is named.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "oxymoq",
     "oxymoq_core",
     "oxymoq_tokio",
@@ -60,6 +60,7 @@ const OURS: [&str; 8] = [
     "moqrelayserver",
     "moqdateserver",
     "moqtextclient",
+    "moqflvstreamerclient",
 ];
 
 const fn level_of(verbosity: u8) -> LevelFilter {

@@ -2,9 +2,11 @@
 
 mod bell;
 mod fetching;
+mod flv_sample;
 mod publishing;
 mod refusals;
 mod relayed;
+mod streaming;
 
 use std::time::Duration;
 

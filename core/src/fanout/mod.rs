@@ -300,6 +300,13 @@ impl Fanout {
             .is_some_and(|track| track.forwarding > 0)
     }
 
+    /// How many subscriptions to the track there are.
+    pub fn subscribers(&self, track: TrackId) -> usize {
+        self.tracks
+            .get(&track)
+            .map_or(0, |track| track.subscribers.len())
+    }
+
     /// Whether nobody subscribes to the track.
     pub fn is_idle(&self, track: TrackId) -> bool {
         self.tracks

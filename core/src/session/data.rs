@@ -133,6 +133,11 @@ impl Session {
         self.outgoing.end_known(self.now, stream);
     }
 
+    /// How many outgoing data streams there are of which not everything, the end included, has reached the peer.
+    pub fn outgoing_streams(&self) -> usize {
+        self.outgoing.streams()
+    }
+
     /// Abandons an outgoing data stream. Harmless if it is over.
     pub fn reset_stream(&mut self, now: Time, stream: StreamId, code: ResetCode) {
         self.at(now);

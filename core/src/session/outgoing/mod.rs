@@ -194,6 +194,11 @@ impl Outgoing {
         // datagrams that wait already keep their place
     }
 
+    /// How many data streams there are that were not delivered yet.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
     /// How many data streams were opened for the request.
     pub(super) fn streams_opened(&self, request: RequestId) -> u64 {
         self.requests
