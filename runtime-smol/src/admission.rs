@@ -9,7 +9,7 @@ use oxymoq_core::time::Time;
 use oxymoq_core::transport::{Admission, Application, Closed, ConnectionId, Incoming, Input};
 use s2n_quic::application;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, application_error};
 use crate::endpoint::Driver;
 use crate::reason;
 use crate::slot::Slot;
@@ -44,12 +44,18 @@ impl<A: Application> Driver<'_, A> {
             match admitted.map(|id: Box<ConnectionId>| *id) {
                 Some(id) if self.is_arriving(id) => self.established(now, id, connection),
                 // The application has closed it in the meantime.
-                _ => connection.close(application::Error::UNKNOWN),
+                Some(id) => {
+                    let code = match self.slots.remove(&id) {
+                        Some(Slot::Leaving(code)) => application_error(code),
+                        _ => application::Error::UNKNOWN,
+                    };
+                    connection.close(code);
+                }
+                None => connection.close(application::Error::UNKNOWN),
             }
         }
         for (id, ended) in self.endpoint.door.failed() {
-            if self.is_arriving(id) {
-                self.slots.remove(&id);
+            if let Some(Slot::Arriving) = self.slots.remove(&id) {
                 let timeout = self.endpoint.transport.handshake_timeout;
                 let why = reason::of_server(&ended, timeout, &self.endpoint.alpns);
                 self.app

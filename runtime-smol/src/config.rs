@@ -12,6 +12,7 @@ use s2n_quic::{Client, Server};
 
 use s2n_quic_core::connection::limits::ValidationError;
 
+use crate::close::{Closes, Interceptor};
 use crate::connection::send_buffer;
 use crate::datagram::Datagrams;
 use crate::door::{Door, DoorTls};
@@ -39,6 +40,7 @@ pub(crate) fn server(
         max_handshakes: transport.max_handshakes,
     };
     let tls = quic_tls::Server::from(tls);
+    let closes = Arc::new(Closes::default());
     let builder = Server::builder()
         .with_tls(DoorTls { tls, door })?
         .with_limits(limits(
@@ -48,7 +50,8 @@ pub(crate) fn server(
         )?)?
         .with_endpoint_limits(gate)?
         .with_connection_close_formatter(Frank)?
-        .with_event(Observer)?
+        .with_event(Observer(Arc::clone(&closes)))?
+        .with_packet_interceptor(Interceptor(closes))?
         .with_datagram(Datagrams::new(transport))?
         .with_io(io)?;
     Ok(match transport.congestion {
@@ -68,11 +71,13 @@ pub(crate) fn client(
     transport: &TransportSettings,
     handshake: Duration,
 ) -> Result<Client, Failure> {
+    let closes = Arc::new(Closes::default());
     let builder = Client::builder()
         .with_tls(quic_tls::Client::from(tls))?
         .with_limits(limits(transport, transport.publisher_window, handshake)?)?
         .with_connection_close_formatter(Frank)?
-        .with_event(Observer)?
+        .with_event(Observer(Arc::clone(&closes)))?
+        .with_packet_interceptor(Interceptor(closes))?
         .with_datagram(Datagrams::new(transport))?
         .with_io(io)?;
     Ok(match transport.congestion {

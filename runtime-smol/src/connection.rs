@@ -42,7 +42,7 @@ pub(crate) struct Connection {
     numbers: BTreeMap<u64, StreamId>,
     budget: Budget,
     closing: bool,
-    /// Why the connection is over; told one round later, so that the core can read what had arrived before.
+    /// Why the connection is over, until the core has read what had arrived before.
     over: Option<Closed>,
 }
 
@@ -134,17 +134,21 @@ impl Connection {
         Input::Connected { alpn, max_datagram }
     }
 
-    /// All that happened outside of single streams' halves. The last one may be [`Input::Closed`].
+    /// All that happened outside of single streams' halves.
+    ///
+    /// Once the connection [is over](Self::is_over) nothing follows, but what had arrived before can still be read.
     pub(crate) fn news(&mut self, inputs: &mut Vec<Input>) {
-        if let Some(why) = self.over.take() {
-            inputs.push(Input::Closed(why));
+        if self.over.is_some() {
             return;
         }
         self.over = self.accept(inputs);
         self.receive_datagrams(inputs);
+        if self.over.is_none() {
+            let close = lock(&self.seen).take_close();
+            self.over = close.map(|(code, reason)| Closed::ByPeer { code, reason });
+        }
         if self.over.is_some() {
             self.closing = true;
-            self.waker.wake_by_ref();
             return;
         }
         self.look(inputs);
@@ -152,6 +156,16 @@ impl Connection {
             inputs.push(Input::DatagramRoom);
         }
         self.offer_room(inputs);
+    }
+
+    /// Whether the connection has ended. The application must be told [why](Self::into_closed) when it has read the rest.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
+    /// Why it is over.
+    pub(crate) fn into_closed(mut self) -> Option<Closed> {
+        self.over.take()
     }
 
     /// Accepts the peer's new streams; the answer is set if the connection is over.
@@ -312,7 +326,7 @@ impl Connection {
             // s2n-quic cannot raise a limit later; it started with the most.
             Output::AllowStreams { .. } | Output::ReceiveWindow(_) => None,
             Output::Close { code, reason } => {
-                self.close(code, &reason);
+                self.close(code, reason);
                 None
             }
         }
@@ -514,13 +528,10 @@ impl Connection {
         }
     }
 
-    fn close(&mut self, code: u64, reason: &[u8]) {
-        // s2n-quic sends the code alone.
-        log::debug!(
-            "{}: closed by us with code {code:#x} ({})",
-            self.id,
-            reason.escape_ascii()
-        );
+    fn close(&mut self, code: u64, reason: Bytes) {
+        if !self.closing {
+            lock(&self.seen).say(reason);
+        }
         self.closing = true;
         self.handle.close(application_error(code));
     }
@@ -549,7 +560,7 @@ pub(crate) fn send_buffer(max_unacked: u64) -> u32 {
 }
 
 /// A code of the application's error space; QUIC has no larger ones than the one taken for codes that are too large.
-fn application_error(code: u64) -> application::Error {
+pub(crate) fn application_error(code: u64) -> application::Error {
     application::Error::new(code).unwrap_or(application::Error::UNKNOWN)
 }
 

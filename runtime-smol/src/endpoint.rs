@@ -14,7 +14,7 @@ use oxymoq_core::runtime::{Settings, TransportSettings};
 use oxymoq_core::time::Time;
 use oxymoq_core::transport::{Application, ConnectionId, Exit};
 use oxymoq_tls::Clock;
-use s2n_quic::Server;
+use s2n_quic::{Server, application};
 use smol::Executor;
 
 use crate::dial::Connector;
@@ -150,6 +150,7 @@ impl Endpoint {
             app,
             slots: BTreeMap::new(),
             unfinished: VecDeque::new(),
+            ending: Vec::new(),
             timer: Timer::never(),
             deadline: None,
         };
@@ -165,9 +166,20 @@ impl Endpoint {
         drop(driver);
         // The last packets are queued; a few rounds of the sockets' tasks send them.
         for _ in 0..FAREWELL {
+            self.send_away();
             smol::future::yield_now().await;
         }
         exit
+    }
+
+    /// Closes connections whose handshake ends now that nobody wants them any more.
+    fn send_away(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Some(server) = &mut self.server {
+            while let Poll::Ready(Some(connection)) = server.poll_accept(&mut cx) {
+                connection.close(application::Error::UNKNOWN);
+            }
+        }
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -182,6 +194,8 @@ pub(crate) struct Driver<'a, A> {
     pub(crate) slots: BTreeMap<ConnectionId, Slot>,
     /// Connections whose turn was cut short.
     pub(crate) unfinished: VecDeque<ConnectionId>,
+    /// Connections that are over, which the application has not been told yet.
+    pub(crate) ending: Vec<ConnectionId>,
     pub(crate) timer: Timer,
     pub(crate) deadline: Option<Time>,
 }
@@ -203,6 +217,7 @@ impl<A: Application> Driver<'_, A> {
         }
         self.start_dials();
         self.pump(now);
+        self.end(now);
         self.start_dials();
         if let Some(exit) = self.app.poll_exit() {
             return Poll::Ready(Ok(exit));

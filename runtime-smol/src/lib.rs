@@ -22,17 +22,32 @@
 //! }
 //! ```
 //!
-//! What s2n-quic cannot do, and what that means for an application:
+//! What s2n-quic cannot do, and what that means for a user. Everything else is as with `oxymoq-tokio`.
 //!
 //! | not there | effect |
 //! |---|---|
-//! | raising the number of streams or a window later | [`Output::AllowStreams`] and [`Output::ReceiveWindow`] do nothing; a peer may open 1024 streams of each kind from the start, and an accepted connection keeps `receive_window`, which should be larger therefore |
+//! | raising the number of streams later | [`Output::AllowStreams`] does nothing: a peer may open 1024 streams of each kind from the start, which costs memory only as they are opened |
+//! | raising the window of a connection later | [`Output::ReceiveWindow`] does nothing: an accepted connection keeps `receive_window`, so a publisher gets no more than that in each round trip (512 KiB over 100 ms are 42 Mbit/s), and a subscriber is reserved as much |
+//! | telling what a connection's flow control allows | a write may take more than the peer's window allows now, up to the bound on un-acknowledged bytes; what was taken waits in the stack, where nothing more urgent overtakes it |
+//! | stream priorities | [`Output::Priority`] does nothing: streams take turns within what was handed over; the order of writes decides, which the bound keeps late |
 //! | Retry at the application's wish | a client waits for the application with its TLS session begun, which is too late; the stack itself asks for a Retry above `retry_above` handshakes, and what would be [`Admission::Retry`] refuses |
-//! | stream priorities | [`Output::Priority`] does nothing; the order of writes decides, which the bound on un-acknowledged bytes keeps late |
-//! | reasons of a close | the code arrives, the words do not, either way |
 //! | connecting from a server's socket | outgoing connections have sockets of their own, one per list of protocols and address family |
-//! | errors of the network | a closed port is silence until the connect timeout |
-//! | 0-RTT | a returning client waits for the same round trips as a new one |
+//! | reading on after an idle timeout or an error of the transport | what had arrived and was not read of unfinished streams is lost then; what comes together with a peer's close is read first |
+//! | 0-RTT | a returning client waits for the same round trips as a new one (as with `oxymoq-tokio`, which does not offer it either) |
+//!
+//! What waits where, and how much of it at most. Per connection unless told otherwise.
+//!
+//! | buffer | bound |
+//! |---|---|
+//! | bytes written and not acknowledged, in the stack | one and a half congestion windows, `max_unacked` at most; twice that with urgent ones |
+//! | bytes received and not read, in the stack | `receive_window` or `publisher_window`; on one stream `stream_window` |
+//! | streams that the peer opened and the adapter did not look at | 1024 of each kind |
+//! | datagrams to send and received | `datagram_send_buffer`, `datagram_receive_buffer` |
+//! | things to look at | one for each waker, so two per stream and a few per connection |
+//! | news of the peer's credit and stops | 65 536 streams |
+//! | words of a close | those of the connections that are being closed |
+//! | clients at the door, and failed handshakes, per endpoint | `max_handshakes` |
+//! | packets between socket and stack, per socket | 4 MiB received, 2 MiB to send |
 //!
 //! [`Output::AllowStreams`]: oxymoq_core::transport::Output::AllowStreams
 //! [`Output::ReceiveWindow`]: oxymoq_core::transport::Output::ReceiveWindow
@@ -40,6 +55,7 @@
 //! [`Output::Priority`]: oxymoq_core::transport::Output::Priority
 
 mod admission;
+mod close;
 mod config;
 mod connection;
 mod datagram;

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
+use bytes::Bytes;
 use s2n_quic::provider::event::events::{
     ConnectionClosed, ConnectionStarted, Frame, FrameReceived, FrameSent, MtuUpdated, Path,
     RecoveryMetrics, SocketAddress, TransportParametersReceived,
 };
 use s2n_quic::provider::event::{ConnectionInfo, ConnectionMeta, Subscriber};
 
+use crate::close::{Closes, Place};
 use crate::ready::lock;
 
 /// Credits and stops that wait to be looked at; more streams than that are never open at once.
@@ -26,7 +28,7 @@ const RTT_NOISE: Duration = Duration::from_millis(2);
 
 /// The subscriber of an endpoint's events.
 #[derive(Debug)]
-pub(crate) struct Observer;
+pub(crate) struct Observer(pub(crate) Arc<Closes>);
 
 /// What was seen of one connection, shared between s2n-quic's callbacks and the adapter.
 pub(crate) type Shared = Arc<Mutex<Observed>>;
@@ -61,6 +63,9 @@ pub(crate) struct Observed {
     pub(crate) told_rtt: Duration,
     pub(crate) told_datagram: usize,
     remote: Option<SocketAddr>,
+    /// The peer's close: code and words.
+    close: Option<(u64, Bytes)>,
+    place: Option<Place>,
     waker: Option<Waker>,
 }
 
@@ -79,6 +84,25 @@ impl Observed {
     /// Names who is to be woken for news.
     pub(crate) fn listen(&mut self, waker: Waker) {
         self.waker = Some(waker);
+    }
+
+    /// The peer closed the connection.
+    pub(crate) fn closed(&mut self, code: u64, words: Bytes) {
+        // Peers say it again as long as something is sent to them.
+        self.close.get_or_insert((code, words));
+        self.wake();
+    }
+
+    /// The peer's close, if it has come.
+    pub(crate) const fn take_close(&mut self) -> Option<(u64, Bytes)> {
+        self.close.take()
+    }
+
+    /// What to tell the peer when the connection is closed, which must follow.
+    pub(crate) fn say(&self, words: Bytes) {
+        if let Some(place) = &self.place {
+            place.say(words);
+        }
     }
 
     /// Largest datagram payload that a packet of the path carries, in bytes.
@@ -144,10 +168,13 @@ impl Subscriber for Observer {
 
     fn create_connection_context(
         &mut self,
-        _meta: &ConnectionMeta,
+        meta: &ConnectionMeta,
         _info: &ConnectionInfo<'_>,
     ) -> Shared {
-        Shared::default()
+        let seen = Shared::default();
+        let place = self.0.watch(meta.id, &seen);
+        lock(&seen).place = Some(place);
+        seen
     }
 
     fn on_connection_started(

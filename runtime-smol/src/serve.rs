@@ -33,7 +33,7 @@ impl<A: Application> Driver<'_, A> {
         }
     }
 
-    /// Tells the application what a connection has to say, and forgets the connection with [`Input::Closed`].
+    /// Tells the application what a connection has to say, but for its end.
     fn on_connection(
         &mut self,
         now: Time,
@@ -44,12 +44,26 @@ impl<A: Application> Driver<'_, A> {
             return;
         };
         let mut inputs = Vec::new();
+        let was_over = open.is_over();
         ask(open, &mut inputs);
+        if open.is_over() && !was_over {
+            self.ending.push(id);
+        }
         for input in inputs {
-            if matches!(input, Input::Closed(_)) {
-                self.slots.remove(&id);
-            }
             self.app.handle_input(now, id, input);
+        }
+    }
+
+    /// Has connections that are over read to their end, and tells the application that they are.
+    pub(crate) fn end(&mut self, now: Time) {
+        for id in std::mem::take(&mut self.ending) {
+            if !self.turn(now, id) {
+                self.ending.push(id);
+            } else if let Some(Slot::Open(open)) = self.slots.remove(&id)
+                && let Some(why) = open.into_closed()
+            {
+                self.app.handle_input(now, id, Input::Closed(why));
+            }
         }
     }
 
@@ -70,11 +84,11 @@ impl<A: Application> Driver<'_, A> {
         self.endpoint.incoming.wake_by_ref();
     }
 
-    /// Carries out a connection's outputs, each answered before the next is asked for.
-    fn turn(&mut self, now: Time, id: ConnectionId) {
+    /// Carries out a connection's outputs, each answered before the next is asked for. False: there may be more.
+    fn turn(&mut self, now: Time, id: ConnectionId) -> bool {
         for _ in 0..MAX_OUTPUTS {
             let Some(output) = self.app.poll_output(now, id) else {
-                return;
+                return true;
             };
             if let Some(answer) = self.perform(now, id, output) {
                 self.app.handle_answer(now, id, answer);
@@ -83,16 +97,34 @@ impl<A: Application> Driver<'_, A> {
         if !self.unfinished.contains(&id) {
             self.unfinished.push_back(id);
         }
+        false
     }
 
     fn perform(&mut self, now: Time, id: ConnectionId, output: Output) -> Option<Answer> {
         if let Some(Slot::Open(open)) = self.slots.get_mut(&id) {
             return open.perform(output);
         }
-        if matches!(output, Output::Close { .. }) && self.slots.remove(&id).is_some() {
-            // Not established yet: dropping the task gives the attempt up.
-            self.app.handle_input(now, id, Input::Closed(Closed::ByUs));
+        if let Output::Close { code, .. } = output {
+            self.give_up(now, id, code);
         }
         output.wants_answer().then_some(Answer::Gone)
+    }
+
+    /// Ends what is not established yet.
+    fn give_up(&mut self, now: Time, id: ConnectionId, code: u64) {
+        match self.slots.remove(&id) {
+            // The client hears of it when its handshake is done.
+            Some(Slot::Arriving) => {
+                self.slots.insert(id, Slot::Leaving(code));
+            }
+            // Dropping the task gives the attempt up.
+            Some(Slot::Connecting(..)) => {}
+            Some(other @ (Slot::Leaving(_) | Slot::Open(_))) => {
+                self.slots.insert(id, other);
+                return;
+            }
+            None => return,
+        }
+        self.app.handle_input(now, id, Input::Closed(Closed::ByUs));
     }
 }

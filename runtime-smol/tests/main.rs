@@ -1,14 +1,9 @@
 //! Tests over real sockets of this machine, in one binary.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::wildcard_enum_match_arm,
-    reason = "tests may fail loudly"
-)]
+//!
+//! The contract with the application is tested where both runtimes are at hand, see `bins/tests/runtimes`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod conformance;
-mod failures;
-mod loopback;
-mod path;
+mod endpoint;
 mod signals;
 mod support;

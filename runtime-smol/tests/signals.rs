@@ -3,25 +3,26 @@
 use std::io::{BufRead as _, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use oxymoq_core::sim::contract::{Actor, Told};
 use oxymoq_core::transport::Exit;
 
-use crate::support::{Event, Hands, Scripted, bind, server_settings};
+use crate::support::{bind, server_settings};
 
 /// Not a test, but the program that the tests below start: says what happens and obeys, or not.
 #[test]
 #[ignore = "waits for signals from another test"]
 #[expect(clippy::print_stdout, reason = "speaks to the test that started it")]
 fn program() {
-    let obeys = std::env::var_os("STUBBORN").is_none();
-    let mut app = Scripted::new(|hands: &mut Hands, _, event| match event {
-        Event::Started => println!("started"),
-        Event::Shutdown => {
+    let stubborn = std::env::var_os("STUBBORN").is_some();
+    let mut app = Actor::new(move |script, _, told| match told {
+        Told::Started => println!("started"),
+        Told::Shutdown => {
             println!("told to end");
-            if obeys {
-                hands.exit();
+            if stubborn {
+                script.stay();
             }
         }
-        other => panic!("{other:?}"),
+        other @ (Told::Input(_) | Told::Answer(..) | Told::Timeout) => panic!("{other:?}"),
     });
     match oxymoq_smol::run(bind(server_settings()), &mut app).unwrap() {
         Exit::Success => println!("succeeded"),

@@ -1,13 +1,9 @@
 //! Tests over real sockets of this machine, in one binary.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "scripts name what they react to"
-)]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+//!
+//! The contract with the application is tested where both runtimes are at hand, see `bins/tests/runtimes`.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod conformance;
-mod failures;
-mod loopback;
-mod path;
+mod endpoint;
 mod signals;
 mod support;

@@ -3,10 +3,11 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use oxymoq_core::sim::contract::{Actor, Told};
 use oxymoq_core::transport::Exit;
 use oxymoq_tokio::Endpoint;
 
-use crate::support::{Happening, Script, server_settings};
+use crate::support::server_settings;
 
 /// Not a test, but the program that the tests below start: says what happens and obeys, or not.
 #[test]
@@ -14,19 +15,17 @@ use crate::support::{Happening, Script, server_settings};
 #[expect(clippy::print_stdout, reason = "speaks to the test that started it")]
 fn program() {
     let stubborn = std::env::var_os("STUBBORN").is_some();
-    let mut app = Script::new(|wishes, _, happening| match happening {
-        Happening::Started => println!("started"),
-        Happening::Shutdown => {
+    let mut app = Actor::new(move |script, _, told| match told {
+        Told::Started => println!("started"),
+        Told::Shutdown => {
             println!("told to end");
-            if !stubborn {
-                wishes.succeed();
+            if stubborn {
+                script.stay();
             }
         }
-        _ => {}
+        other @ (Told::Input(_) | Told::Answer(..) | Told::Timeout) => panic!("{other:?}"),
     });
-    let endpoint = Endpoint::bind(server_settings()).unwrap();
-    let exit = oxymoq_tokio::run(endpoint, &mut app).unwrap();
-    match exit {
+    match oxymoq_tokio::run(Endpoint::bind(server_settings()).unwrap(), &mut app).unwrap() {
         Exit::Success => println!("succeeded"),
         Exit::Failure(why) => println!("failed: {why}"),
     }

@@ -34,8 +34,6 @@ impl Bench for Pair {
             least_streams: if fixed_limits { STREAMS_OF_SMOL } else { 0 },
             fixed_limits,
             overruns_windows: self.client.is_limited(),
-            cuts_off: self.server.is_limited(),
-            loses_words: self.server.is_limited() || self.client.is_limited(),
         }
     }
 }

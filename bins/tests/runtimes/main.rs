@@ -3,5 +3,6 @@
 
 mod conformance;
 mod contract;
+mod path;
 mod proxy;
 mod stack;

@@ -51,6 +51,8 @@ pub(crate) struct Counts {
     /// By chance.
     pub(crate) lost: u64,
     pub(crate) silenced: u64,
+    /// Those among them that ask a client to prove its address (RFC 9000 § 17.2.5).
+    pub(crate) retries: u64,
 }
 
 /// A running proxy; ends when dropped.
@@ -278,6 +280,9 @@ impl Way {
         let now = Instant::now();
         let mut state = lock(&self.state);
         let lost = state.random.chance(self.link.loss);
+        // A long header of the type Retry.
+        let is_retry = bytes.first().is_some_and(|first| first & 0xf0 == 0xf0);
+        state.counts.retries += u64::from(is_retry);
         if silent {
             state.counts.silenced += 1;
             return;

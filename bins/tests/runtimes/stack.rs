@@ -152,9 +152,9 @@ pub(crate) fn run_actors(server: (Endpoint, &Actor), client: (Endpoint, &Actor))
     let needs_tokio = server.0.needs_tokio() || client.0.needs_tokio();
     let [server_ended, client_ended] = [Cell::new(false), Cell::new(false)];
     let asked = poll_fn(|_| ready_if(client_ended.get() || server.1.is_to_end()));
-    let never = poll_fn(|_| Poll::Pending);
+    let told = poll_fn(|_| ready_if(client.1.is_to_end()));
     let serving = act(server.0, server.1, asked, &server_ended, &client_ended);
-    let calling = act(client.0, client.1, never, &client_ended, &server_ended);
+    let calling = act(client.0, client.1, told, &client_ended, &server_ended);
     block_on(needs_tokio, smol::future::zip(serving, calling))
 }
 
@@ -180,7 +180,7 @@ async fn act(
     let exit = exit.await;
     ended.set(true);
     // The other one, which shares this task, looks at that.
-    poll_fn(|cx| Poll::Ready(cx.waker().wake_by_ref())).await;
+    smol::future::yield_now().await;
     exit
 }
 

@@ -60,17 +60,13 @@ pub struct Differences {
     pub fixed_limits: bool,
     /// The client hands its transport data that the window of the connection does not allow yet, if nothing else forbids it.
     pub overruns_windows: bool,
-    /// The words of a close do not arrive.
-    pub loses_words: bool,
-    /// The server loses what arrives together with a close.
-    pub cuts_off: bool,
 }
 
 /// Runs two actors against each other.
 pub trait Bench {
     /// Runs both until both have exited, and says how.
     ///
-    /// The server's shutdown is asked for when the client exits, or when [it says so](Actor::is_to_end). While one [is held](Actor::is_held) its endpoint is not
+    /// The server's shutdown is asked for when the client exits, and that of either when [it says so](Actor::is_to_end). While one [is held](Actor::is_held) its endpoint is not
     /// polled; when the other exits it is [released](Actor::release).
     fn run(&mut self, server: &Seat, client: &Seat) -> (Exit, Exit);
 

@@ -227,8 +227,8 @@ pub fn trusted_certificate_counts_for_its_own_name(bench: &mut dyn Sockets) {
             assert_eq!(closed, Closed::ByUs);
         } else {
             let why = failed(&closed);
-            assert!(why.contains("is not trusted: "), "{why}");
-            assert!(why.contains("not valid for"), "{why}");
+            let reason = "is not trusted: its certificate is for another name";
+            assert!(why.contains(reason), "{why}");
         }
     }
 }
@@ -276,11 +276,18 @@ pub fn taken_port_foreign_address_and_bad_certificate_are_one_sentence_each(
         origin: "nonsense.pem".to_owned(),
         content: b"hello".to_vec(),
     };
-    let (chain, key) = (nonsense.clone(), nonsense);
+    let (chain, key) = (nonsense.clone(), nonsense.clone());
     let anywhere = SocketAddr::new(address.ip(), 0);
     let said = refusal(anywhere, Some(Certificate::Pem { chain, key }));
     assert!(
         said.starts_with("cannot use the certificate nonsense.pem: ") && !said.contains('\n'),
+        "{said}"
+    );
+    let mut settings = client(&Actor::silent()).settings;
+    settings.client.trust = trusting(vec![nonsense]);
+    let said = bench.bind(settings).err().unwrap_or_default();
+    assert!(
+        said.starts_with("cannot trust nonsense.pem: ") && !said.contains('\n'),
         "{said}"
     );
 }
