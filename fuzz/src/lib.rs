@@ -3,10 +3,15 @@
 
 mod control;
 mod flv;
+mod loc;
+mod moqmi;
 mod objects;
+mod track;
 
 pub use control::control;
 pub use flv::flv;
+pub use loc::loc;
+pub use moqmi::moqmi;
 pub use objects::objects;
 
 #[cfg(test)]
@@ -46,6 +51,16 @@ mod tests {
     #[test]
     fn flv() {
         replay("flv", super::flv);
+    }
+
+    #[test]
+    fn loc() {
+        replay("loc", super::loc);
+    }
+
+    #[test]
+    fn moqmi() {
+        replay("moqmi", super::moqmi);
     }
 
     #[test]

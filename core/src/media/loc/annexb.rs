@@ -5,10 +5,14 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::media::nal::{self, LengthSize};
 
-/// Whether the payload begins with a start code of 3 or 4 bytes. Where lengths of 4 bytes are usual, that of 4 would be a unit
-/// of one byte, which the draft says to take for a start code.
-pub(crate) fn has_start_code(payload: &[u8]) -> bool {
-    payload.starts_with(&[0, 0, 1]) || payload.starts_with(&[0, 0, 0, 1])
+/// Whether the payload has start codes rather than lengths of 4 bytes. What begins with a start code of 4 bytes would otherwise
+/// begin with a unit of one byte, so that the draft says to take it for a start code. One of 3 bytes is also how a unit of 256
+/// to 511 bytes begins: only tracks that never have lengths or a configuration may use it, so it counts where the track is not
+/// `configured`, and only if the payload is not a whole number of units with lengths.
+pub(crate) fn has_start_codes(payload: &[u8], configured: bool) -> bool {
+    let has_lengths = || nal::units(payload, LengthSize::Four).all(|unit| unit.is_ok());
+    payload.starts_with(&[0, 0, 0, 1])
+        || !configured && payload.starts_with(&[0, 0, 1]) && !has_lengths()
 }
 
 /// The same units with lengths of 4 bytes.
@@ -80,14 +84,25 @@ mod tests {
         let payload = [
             0, 0, 0, 1, 0x67, 1, 2, 3, 0, 0, 1, 0x68, 9, 0, 0, 0, 1, 0x65, 7, 0, 0,
         ];
-        assert!(has_start_code(&payload));
+        assert!(has_start_codes(&payload, true));
         let expected = [
             0, 0, 0, 4, 0x67, 1, 2, 3, 0, 0, 0, 2, 0x68, 9, 0, 0, 0, 2, 0x65, 7,
         ];
         assert_eq!(to_lengths(&payload)[..], expected);
-        assert!(has_start_code(&payload[1..]));
+        assert!(!has_start_codes(&expected, false));
+        // of three bytes
+        assert!(has_start_codes(&payload[1..], false));
         assert_eq!(to_lengths(&payload[1..])[..], expected);
-        assert!(!has_start_code(&expected));
+    }
+
+    #[test]
+    fn a_unit_of_hundreds_of_bytes_does_not_begin_with_a_start_code() {
+        let mut payload = vec![0, 0, 1, 0x2c, 0x41];
+        payload.resize(4 + 300, 0xff);
+        assert!(!has_start_codes(&payload, false));
+        payload.pop();
+        assert!(has_start_codes(&payload, false));
+        assert!(!has_start_codes(&payload, true), "then it is only damaged");
     }
 
     #[test]

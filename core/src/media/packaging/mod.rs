@@ -58,8 +58,8 @@ impl Packager {
         }
     }
 
-    /// What this comes down to for a codec; `None` if it cannot carry it at all. (AAC that is not AAC-LC is found out only with
-    /// its configuration.)
+    /// What this comes down to for a codec; `None` if it cannot carry it at all. (AAC that is not AAC-LC, and Opus of more than two
+    /// channels, are found out only with their configuration, and fall back to LOC then, or are refused.)
     pub const fn for_codec(self, codec: Codec) -> Option<Self> {
         match (self, codec) {
             (Self::Dual, Codec::H264 | Codec::Aac) => Some(Self::Dual),

@@ -100,7 +100,7 @@ impl Packer {
     ///
     /// # Errors
     /// If the packager cannot carry frames of that configuration, which is then refused for every frame: another codec than it
-    /// has, AAC other than AAC-LC as MoqMi, lengths of NAL units other than 4 bytes, a configuration that cannot be read. Or if
+    /// has, AAC other than AAC-LC or Opus of more than two channels as MoqMi, lengths of NAL units other than 4 bytes, a configuration that cannot be read. Or if
     /// the frame's timescale is 0.
     pub fn pack(
         &mut self,
@@ -212,12 +212,11 @@ impl Track {
         }
         if codec == Codec::Opus && packaging != Packager::Loc {
             let head = OpusHead::parse(record).map_err(|malformed| unsupported(malformed.0))?;
-            sound = Some(Sound {
-                codec: moqmi::AudioCodec::Opus,
-                sample_rate: head.input_sample_rate,
-                channels: u16::from(head.channels),
-                samples: 0,
-            });
+            match opus(&head) {
+                Ok(opus) => sound = Some(opus),
+                Err(_) if packager == Packager::Dual => packaging = Packager::Loc,
+                Err(why) => return Err(unsupported(why)),
+            }
         }
         let audio_config = match packaging {
             Packager::Dual => padded(record),
@@ -341,6 +340,19 @@ fn aac(record: &[u8]) -> Result<Sound, &'static str> {
         sample_rate: config.sample_rate,
         channels: config.channels,
         samples: config.samples_per_frame,
+    })
+}
+
+/// What MoqMi tells of an Opus track. It has no place for the order of more channels than two.
+const fn opus(head: &OpusHead) -> Result<Sound, &'static str> {
+    if head.channels > 2 {
+        return Err("it has more than two channels");
+    }
+    Ok(Sound {
+        codec: moqmi::AudioCodec::Opus,
+        sample_rate: head.input_sample_rate,
+        channels: if head.channels == 1 { 1 } else { 2 },
+        samples: 0,
     })
 }
 

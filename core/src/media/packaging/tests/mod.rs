@@ -26,6 +26,8 @@ const AVCC: &[u8] = &[
 ];
 /// 44.1 kHz stereo, with the flag that says that there is no SBR.
 const ASC: &[u8] = &[0x12, 0x10, 0x56, 0xE5, 0x00];
+/// Three channels.
+const SURROUND: &[u8] = b"OpusHead\x01\x03\x38\x01\x80\xbb\x00\x00\x00\x00\x01\x02\x01\x00\x02\x01";
 const IDR: &[u8] = &[0, 0, 0, 3, 0x65, 1, 2];
 const DELTA: &[u8] = &[0, 0, 0, 2, 0x41, 9];
 
@@ -214,6 +216,10 @@ fn what_cannot_be_carried_is_refused_in_words() {
         "it is not AAC-LC"
     );
     assert_eq!(why(Packager::MoqMi, Codec::Opus, b"Opus"), "no OpusHead");
+    assert_eq!(
+        why(Packager::MoqMi, Codec::Opus, SURROUND),
+        "it has more than two channels"
+    );
     let mut packer = packer(Packager::Dual, Codec::Aac);
     let mut frame = frame(Codec::Aac, true, 0);
     frame.timescale = 0;
@@ -222,7 +228,15 @@ fn what_cannot_be_carried_is_refused_in_words() {
 }
 
 #[test]
-fn dual_falls_back_to_loc_for_aac_that_moqmi_does_not_have() {
+fn dual_falls_back_to_loc_for_sound_that_moqmi_does_not_have() {
+    let surround = Configuration {
+        codec: Codec::Opus,
+        record: Bytes::from_static(SURROUND),
+    };
+    let mut opus = packer(Packager::Dual, Codec::Opus);
+    let packed = opus.pack(&frame(Codec::Opus, true, 0), &surround, true);
+    assert_eq!(numbers(&packed.unwrap()), [0x08, 0x0F, 0x10, 0x11]);
+
     let usac = Configuration {
         codec: Codec::Aac,
         record: Bytes::from_static(&[0xf9, 0x46, 0x00]),

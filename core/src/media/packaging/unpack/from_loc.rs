@@ -31,12 +31,18 @@ impl Unpacker {
             None => (loc::WALL_CLOCK_TIMESCALE, Some(header.timestamp / 1000)),
         };
         let length_size = found.length_size.unwrap_or(self.length_size);
-        let payload = with_long_lengths(found.codec, length_size, payload)?;
+        let is_configured =
+            found.record.is_some() || self.configuration.is_some() && !self.is_in_band;
+        let payload = match found.codec {
+            Some(Codec::H264 | Codec::H265) => {
+                with_long_lengths(length_size, is_configured, payload)?
+            }
+            _ => payload,
+        };
         let is_key = self.is_key(found.codec, header, &payload);
-        let is_in_band = self.take_from_frame(&mut found, &payload);
+        let is_in_band = !is_configured && take_from_frame(&mut found, &payload);
         // From here on nothing fails.
-        self.length_size = length_size;
-        let configuration = self.take(found, is_in_band);
+        let configuration = self.take(found, length_size, is_in_band);
         let (dts, pts) = match self.kind {
             Kind::Video => self.times.next(pts, is_key, timescale),
             Kind::Audio => (pts, pts),
@@ -65,6 +71,8 @@ impl Unpacker {
             Kind::Video => (loc::VIDEO_CONFIG, header.video_config.as_ref()),
             Kind::Audio => (loc::AUDIO_CONFIG, header.audio_config.as_ref()),
         };
+        // nothing tells as much as no configuration
+        let config = config.filter(|record| !record.is_empty());
         let name = header.codec_string.as_deref();
         let Some(codec) = self.codec_of(name, config)? else {
             return Ok(Found::default());
@@ -142,21 +150,17 @@ impl Unpacker {
         }
     }
 
-    /// Looks for parameter sets in an H.264 frame, where no property ever told them. Whether there were any.
-    fn take_from_frame(&self, found: &mut Found, payload: &[u8]) -> bool {
-        let told = found.record.is_some() || self.configuration.is_some() && !self.is_in_band;
-        if told || found.codec != Some(Codec::H264) {
-            return false;
-        }
-        found.record = annexb::record_in(payload);
-        found.record.is_some()
-    }
-
-    fn take(&mut self, found: Found, is_in_band: bool) -> Option<Configuration> {
+    fn take(
+        &mut self,
+        found: Found,
+        length_size: LengthSize,
+        is_in_band: bool,
+    ) -> Option<Configuration> {
         match (found.codec, found.record) {
             (Some(codec), Some(record)) => {
+                let change = self.configure(Configuration { codec, record }, length_size);
                 self.is_in_band = is_in_band;
-                self.configure(Configuration { codec, record })
+                change
             }
             (Some(codec), None) if self.known(codec).is_none() => {
                 // what is known does not suit these frames
@@ -168,19 +172,24 @@ impl Unpacker {
     }
 }
 
+/// Looks for parameter sets in an H.264 frame, for tracks that no property told any. Whether there were any.
+fn take_from_frame(found: &mut Found, payload: &[u8]) -> bool {
+    if found.codec == Some(Codec::H264) {
+        found.record = annexb::record_in(payload);
+    }
+    found.record.is_some()
+}
+
 /// NAL units with lengths of 4 bytes, whatever they came with.
 fn with_long_lengths(
-    codec: Option<Codec>,
     size: LengthSize,
+    is_configured: bool,
     payload: Bytes,
 ) -> Result<Bytes, Malformed> {
-    if !matches!(codec, Some(Codec::H264 | Codec::H265)) {
-        return Ok(payload);
-    }
-    if annexb::has_start_code(&payload) {
-        return Ok(annexb::to_lengths(&payload));
-    }
     match size {
+        LengthSize::Four if annexb::has_start_codes(&payload, is_configured) => {
+            Ok(annexb::to_lengths(&payload))
+        }
         LengthSize::Four => Ok(payload),
         LengthSize::One | LengthSize::Two | LengthSize::Three => {
             nal::widen(&payload, size).map_err(|malformed| Malformed::Object(malformed.0))

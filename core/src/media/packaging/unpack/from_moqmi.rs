@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    Codec, Configuration, Fields, Frame, Kind, Malformed, PICTURE_AMONG_SOUND, Packager,
-    SOUND_AMONG_PICTURES, Unpacked, Unpacker, avc, loc, moqmi, time,
+    Codec, Configuration, Fields, Frame, Kind, LengthSize, Malformed, PICTURE_AMONG_SOUND,
+    Packager, SOUND_AMONG_PICTURES, Unpacked, Unpacker, avc, loc, moqmi, time,
 };
 use crate::media::aac::AudioSpecificConfig;
 use crate::media::opus::OpusHead;
@@ -54,7 +54,7 @@ impl Unpacker {
             let read = avc::DecoderConfiguration::parse(&configuration.record);
             read.map_err(|malformed| Malformed::Property(moqmi::VIDEO_EXTRADATA, malformed.0))?;
         }
-        let configuration = configuration.and_then(|new| self.configure(new));
+        let configuration = configuration.and_then(|new| self.configure(new, LengthSize::Four));
         self.times.follow(dts, pts, timescale);
         let frame = Frame {
             kind: Kind::Video,
@@ -103,7 +103,7 @@ impl Unpacker {
             payload,
         };
         Ok(Unpacked {
-            configuration: configuration.and_then(|new| self.configure(new)),
+            configuration: configuration.and_then(|new| self.configure(new, LengthSize::Four)),
             frame,
             sequence: Some(audio.sequence),
             packaging,

@@ -132,8 +132,11 @@ impl Unpacker {
         Err(Malformed::Missing(loc::TIMESTAMP, "timestamp"))
     }
 
-    /// Takes a configuration for the frames from here on. Gives it back if it is another than before.
-    fn configure(&mut self, new: Configuration) -> Option<Configuration> {
+    /// Takes a configuration, told by a property, for the frames from here on, which come with NAL units of these lengths.
+    /// Gives it back if it is another than before.
+    fn configure(&mut self, new: Configuration, length_size: LengthSize) -> Option<Configuration> {
+        self.length_size = length_size;
+        self.is_in_band = false;
         if self.configuration.as_ref() == Some(&new) {
             return None;
         }
