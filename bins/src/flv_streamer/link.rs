@@ -42,8 +42,9 @@ pub(super) struct Link {
     relay: Relay,
     namespace: TrackNamespace,
     state: State,
-    /// Whether the namespace was ever announced.
-    was_up: bool,
+    /// Whether the namespace was ever announced, or the relay is to be left for another: then a lost connection is made
+    /// again.
+    is_kept: bool,
     /// Since when there is none, once there was.
     lost: Option<Time>,
     pause: Duration,
@@ -74,7 +75,7 @@ impl Link {
             relay,
             namespace,
             state: State::Connecting(connection),
-            was_up: false,
+            is_kept: false,
             lost: None,
             pause: FIRST_PAUSE,
         }
@@ -155,7 +156,7 @@ impl Link {
             connection,
             announcement,
         };
-        self.was_up = true;
+        self.is_kept = true;
         self.lost = None;
         self.pause = FIRST_PAUSE;
         Ok(true)
@@ -191,6 +192,8 @@ impl Link {
         if self.connection() != Some(connection) {
             return false;
         }
+        // It may overtake the answer to the announcement.
+        self.is_kept = true;
         let url = self.relay.server.url();
         let other = String::from_utf8_lossy(&goaway.uri).into_owned();
         if other.is_empty() {
@@ -225,7 +228,7 @@ impl Link {
         }
         let sentence = format!("{}: {why}", self.relay.server.url());
         let lost = *self.lost.get_or_insert(now);
-        if !self.was_up || self.relay.reconnect.is_zero() {
+        if !self.is_kept || self.relay.reconnect.is_zero() {
             return Err(sentence);
         }
         let next = now + self.pause;

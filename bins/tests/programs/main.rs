@@ -14,6 +14,7 @@ mod dates;
 mod discovery;
 mod limits;
 mod matrix;
+mod media_send;
 mod mistakes;
 mod past;
 mod process;

@@ -41,6 +41,7 @@ impl Process {
             "moqrelayserver" => env!("CARGO_BIN_EXE_moqrelayserver"),
             "moqdateserver" => env!("CARGO_BIN_EXE_moqdateserver"),
             "moqtextclient" => env!("CARGO_BIN_EXE_moqtextclient"),
+            "moqflvstreamerclient" => env!("CARGO_BIN_EXE_moqflvstreamerclient"),
             other => panic!("no program {other}"),
         };
         let mut child = Command::new(path)

@@ -2,6 +2,7 @@
 
 mod endings;
 mod pressure;
+mod scripted;
 mod watcher;
 
 use std::sync::mpsc::{Sender, channel};
@@ -250,8 +251,14 @@ fn frames_leave_when_they_are_to_be_shown() {
 
 #[test]
 fn without_pacing_frames_leave_as_they_come() {
+    let limits = Limits {
+        max_batch: 7,
+        max_batch_bytes: 500,
+        ..Limits::default()
+    };
     let unpaced = Job {
         realtime: false,
+        limits,
         ..job()
     };
     let mut show = Show::new(Draft::D18, unpaced);
