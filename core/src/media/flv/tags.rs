@@ -17,6 +17,9 @@ const TAG_HEADER: usize = 11;
 /// `PreviousTagSize`.
 const SIZE: usize = 4;
 
+/// Tags up to this size are waited for, when the next tag is looked for, whatever their time: half a second of 1 Mbit/s.
+const SHORT_WAIT: u32 = 64 * 1024;
+
 /// A tag that is not interpreted yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tag {
@@ -57,6 +60,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Tags {
     max_tag: u32,
+    max_gap: u32,
     buffer: Vec<u8>,
     /// How much of `buffer` was used.
     used: usize,
@@ -70,6 +74,8 @@ pub(super) struct Tags {
     sizes_count: bool,
     /// Whether the last tag was confirmed by its size, so that a strange header behind it is to be believed.
     confirmed: bool,
+    /// The time of the last tag with sound or pictures.
+    last: Option<u32>,
 }
 
 /// The fields of a tag's header.
@@ -138,6 +144,7 @@ impl Tags {
     pub(super) const fn new(limits: &Limits) -> Self {
         Self {
             max_tag: limits.max_tag,
+            max_gap: limits.max_gap,
             buffer: Vec::new(),
             used: 0,
             offset: 0,
@@ -146,6 +153,7 @@ impl Tags {
             finished: false,
             sizes_count: false,
             confirmed: true,
+            last: None,
         }
     }
 
@@ -354,6 +362,9 @@ impl Tags {
             size_is_right,
             body: Bytes::copy_from_slice(body),
         };
+        if tag.kind != tag_type::SCRIPT {
+            self.last = Some(tag.timestamp);
+        }
         self.advance(total + behind);
         self.state = State::Tag;
         Step::Found(Piece::Tag(tag))
@@ -388,7 +399,7 @@ impl Tags {
                 break;
             };
             let header = Header::read(header);
-            let found = if header.is_plausible() && header.size <= self.max_tag {
+            let found = if self.is_candidate(header) {
                 match self.is_confirmed(header) {
                     Some(found) => found,
                     None if self.finished => false,
@@ -415,6 +426,18 @@ impl Tags {
             Fault::Damaged(lost)
         };
         self.warn(since, what)
+    }
+
+    /// Whether these bytes, where tags are looked for, may be a tag's header. Frames are full of bytes that look like one (the
+    /// lengths of NAL units begin with zeros), mostly of a large tag at some other time, for which nobody should wait.
+    fn is_candidate(&self, header: Header) -> bool {
+        let is_near = self.last.is_none_or(|last| {
+            let after = header.timestamp.wrapping_sub(last);
+            after.min(after.wrapping_neg()) <= self.max_gap
+        });
+        header.is_plausible()
+            && header.size <= self.max_tag
+            && (is_near || header.size <= SHORT_WAIT)
     }
 
     /// Whether what looks like a header is one, as its own size behind it tells, or the next header where sizes were never

@@ -156,6 +156,23 @@ fn a_tag_that_swallows_the_rest_is_found_out_at_the_end() {
 }
 
 #[test]
+fn what_looks_like_a_large_tag_of_another_time_is_not_waited_for() {
+    // a header of 8 MiB, ten days later
+    let looks_like_it = [9, 0x80, 0, 0, 0x80, 0, 0, 0x33, 0, 0, 0];
+    let file = good().raw(&[0xee; 20]).raw(&looks_like_it).raw(&[0xee; 20]);
+    let file = file.idr(80, 4).delta(120, 5);
+    let mut demuxer = Demuxer::new();
+    demuxer.push(&file.bytes);
+    let items: Vec<_> = std::iter::from_fn(|| demuxer.poll()).collect();
+    let read = Read { items };
+    assert_eq!(read.marks(), [1, 2, 3, 4, 5], "without an end");
+    assert_eq!(read.faults(), [Fault::Damaged(51)]);
+    // a small one of another time is
+    let file = good().raw(&[0xee; 20]).idr(0x3300_0000, 4);
+    assert_eq!(file.read().marks(), [1, 2, 3, 4]);
+}
+
+#[test]
 fn damage_where_sizes_are_always_wrong() {
     let body = |mark| [&[0x17, 1, 0, 0, 0], &idr(mark)[..]].concat();
     let mut file = File::new().tag_sized(9, 0, &[&[0x17, 0, 0, 0, 0], AVCC].concat(), 0);
