@@ -31,7 +31,8 @@ impl Video {
         let list = list(fields, VIDEO_METADATA, "numbers and times of a frame")?;
         let [sequence, pts, dts, timebase, duration, wallclock] =
             integers(list, |[_, pts, dts, timebase, _, wallclock]| {
-                score([
+                plausibility([
+                    *timebase != 0,
                     TIMEBASES.contains(timebase),
                     USUAL_TIMEBASES.contains(timebase),
                     is_wallclock(*wallclock),
@@ -95,7 +96,8 @@ impl Audio {
             duration,
             wallclock,
         ] = integers(list, |[_, _, timebase, rate, channels, _, wallclock]| {
-            score([
+            plausibility([
+                *timebase != 0,
                 TIMEBASES.contains(timebase),
                 USUAL_TIMEBASES.contains(timebase),
                 SAMPLE_RATES.contains(rate),
@@ -137,7 +139,7 @@ impl Text {
     pub(super) fn read(fields: &Fields) -> Result<Self, Malformed> {
         let list = list(fields, TEXT_METADATA, "number of a text")?;
         let [sequence] =
-            integers(list, |_| 0).ok_or(Malformed::Property(TEXT_METADATA, UNREADABLE))?;
+            integers(list, |_| (true, 0)).ok_or(Malformed::Property(TEXT_METADATA, UNREADABLE))?;
         Ok(Self { sequence })
     }
 
@@ -157,17 +159,21 @@ const fn is_wallclock(value: u64) -> bool {
     value == 0 || *WALLCLOCKS.start() <= value && value <= *WALLCLOCKS.end()
 }
 
-/// How many of these hold.
-fn score<const N: usize>(plausible: [bool; N]) -> usize {
-    plausible.into_iter().filter(|holds| *holds).count()
+/// Whether values can be right at all: the first of these holds. And how much speaks for them: how many hold.
+fn plausibility<const N: usize>(holding: [bool; N]) -> (bool, usize) {
+    let count = holding.into_iter().filter(|holds| *holds).count();
+    (holding.first() == Some(&true), count)
 }
 
-/// Whether the list is `N` integers of one kind and nothing else; if it is of either kind, the one with the higher score.
-fn integers<const N: usize>(list: &[u8], score: impl Fn(&[u64; N]) -> usize) -> Option<[u64; N]> {
+/// The list as `N` integers of one kind and nothing else; if it is that of either kind, the more plausible one.
+fn integers<const N: usize>(
+    list: &[u8],
+    plausibility: impl Fn(&[u64; N]) -> (bool, usize),
+) -> Option<[u64; N]> {
     let quic = integers_of(IntegerKind::Quic, list);
     let vi64 = integers_of(IntegerKind::Vi64, list);
     match (quic, vi64) {
-        (Some(quic), Some(vi64)) if score(&vi64) > score(&quic) => Some(vi64),
+        (Some(quic), Some(vi64)) if plausibility(&vi64) > plausibility(&quic) => Some(vi64),
         (quic, vi64) => quic.or(vi64),
     }
 }

@@ -318,6 +318,11 @@ fn ambiguous_lists() {
     // read as QUIC's, the timebase would be 8080
     let video = times("6a e0a100de e0a100de c15f90 28 00");
     assert_eq!(video, (10_551_518, 10_551_518, 90_000, 40));
+    // a timebase of 0 is out of the question, whatever else speaks for it
+    let list = hex("09 83e8 8380 00 f03b800214 f98bcf016800 02");
+    assert_eq!(metadata::count(QUIC, &list), Some(7));
+    assert_eq!(metadata::count(VI64, &list), Some(7));
+    assert!(read(&[media_type(1), bytes(0x0F, &list)]).is_ok());
 }
 
 fn field() -> impl Strategy<Value = u64> {
