@@ -111,7 +111,7 @@ pub enum Input {
 /// Why a connection ended, as the transport tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// The peer closed it with an application error code and a reason (empty where the stack does not tell).
+    /// The peer closed it with an application error code and a reason.
     ByPeer {
         /// The peer's code, from the application's error space.
         code: u64,

@@ -41,13 +41,14 @@
 //! |---|---|
 //! | bytes written and not acknowledged, in the stack | one and a half congestion windows, `max_unacked` at most; twice that with urgent ones |
 //! | bytes received and not read, in the stack | `receive_window` or `publisher_window`; on one stream `stream_window` |
+//! | what a read did not ask for of a piece that the stack gave | 64 KiB on a stream |
 //! | streams that the peer opened and the adapter did not look at | 1024 of each kind |
 //! | datagrams to send and received | `datagram_send_buffer`, `datagram_receive_buffer` |
 //! | things to look at | one for each waker, so two per stream and a few per connection |
 //! | news of the peer's credit and stops | 65 536 streams |
 //! | words of a close | those of the connections that are being closed |
 //! | clients at the door, and failed handshakes, per endpoint | `max_handshakes` |
-//! | packets between socket and stack, per socket | 4 MiB received, 2 MiB to send |
+//! | packets between socket and stack, per socket | 4 MiB received, 1 MiB to send |
 //!
 //! [`Output::AllowStreams`]: oxymoq_core::transport::Output::AllowStreams
 //! [`Output::ReceiveWindow`]: oxymoq_core::transport::Output::ReceiveWindow

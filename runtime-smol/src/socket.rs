@@ -40,9 +40,9 @@ const MAX_MTU: u16 = 1500;
 const MAX_RECEIVE: u16 = u16::MAX;
 /// Bytes for packets between socket and endpoint, from the network. Memory is used only as far as it was once filled.
 const RECEIVE_RING: u32 = 4 << 20;
-/// Bytes for packets between endpoint and socket, to the network: 32 entries of as many packets for one peer as one call
-/// takes, so that one call serves many subscribers. Memory is used only as far as it was once filled.
-const SEND_RING: u32 = 2 << 20;
+/// Bytes for packets between endpoint and socket, to the network: 64 entries with one peer's packets each, so that one call
+/// serves so many subscribers. Memory is used only as far as it was once filled.
+const SEND_RING: u32 = 512 << 10;
 
 /// Binds a UDP socket; `[::]` also takes IPv4, and falls back to `0.0.0.0` on a machine without IPv6.
 pub(crate) fn bind(address: SocketAddr, buffer: usize) -> io::Result<Socket> {

@@ -1,8 +1,7 @@
 //! The same uses and mistakes with every runtime, and the same words: what a user reads does not depend on it.
 //!
 //! Whoever is looked at runs on each runtime; so does, in turn, the server that it talks to. What each says is spelled out
-//! here, so that both say it. One thing differs: s2n-quic neither sends nor passes on the words with which a QUIC connection
-//! is closed.
+//! here, so that both say it.
 
 use std::net::UdpSocket;
 
@@ -84,7 +83,6 @@ fn without_ports(line: &str) -> String {
 
 /// Every server that clients can go wrong with, on one runtime.
 struct Servers {
-    runtime: &'static str,
     folder: Folder,
     /// Serves `/moq` alone, with a certificate that nobody knows.
     relay: (Process, u16),
@@ -111,7 +109,6 @@ impl Servers {
         );
         let (relay, trusted, old) = relays;
         Self {
-            runtime,
             folder,
             relay,
             trusted,
@@ -178,11 +175,7 @@ impl Servers {
 
     /// Wrong paths, and drafts that are not spoken.
     fn misled(&self, runtime: &str) -> Vec<Try> {
-        let words = match (self.runtime, runtime) {
-            ("tokio", "tokio") => " (V8: a path that is not served)",
-            _ => "",
-        };
-        let no_path = format!(": closed by the peer: INVALID_PATH{words}");
+        let no_path = ": closed by the peer: INVALID_PATH (V8: a path that is not served)";
         let no_path_over_h3 = ": could not connect: the server answered 404 to the WebTransport request for \
                                https://localhost:{port}/wrong (offered moqt-18, moqt-16)";
         let no_draft =
@@ -193,10 +186,10 @@ impl Servers {
         let [old, old_h3] = ["moqt", "https"].map(|scheme| Self::url(scheme, self.old.1, "moq"));
         let new = "--insecure --versions 18";
         vec![
-            self.client(runtime, &quic, "--insecure", &no_path),
-            self.client(runtime, &quic, "--insecure --versions 16", &no_path),
+            self.client(runtime, &quic, "--insecure", no_path),
+            self.client(runtime, &quic, "--insecure --versions 16", no_path),
             self.client(runtime, &h3, "--insecure", no_path_over_h3),
-            self.publisher(runtime, &quic, "--insecure", &no_path),
+            self.publisher(runtime, &quic, "--insecure", no_path),
             self.publisher(runtime, &h3, "--insecure", no_path_over_h3),
             self.client(runtime, &old, new, no_draft),
             self.client(runtime, &old_h3, new, no_draft_over_h3),

@@ -22,7 +22,6 @@ impl Library for WebTransportQuinn {
     type Session = web_transport_quinn::Session;
     type Server = web_transport_quinn::Server;
 
-    const CLOSES_THE_SESSION: bool = true;
     const TELLS_STATUS: bool = true;
 
     async fn connect(

@@ -15,16 +15,6 @@ pub(crate) enum Runtime {
 }
 
 impl Runtime {
-    /// Whether the words of a QUIC connection's close arrive.
-    pub(crate) const fn tells_words(self) -> bool {
-        match self {
-            #[cfg(feature = "tokio")]
-            Self::Tokio => true,
-            #[cfg(feature = "smol")]
-            Self::Smol => false,
-        }
-    }
-
     /// A server on a free port of the loopback interface.
     pub(crate) fn server(self) -> Endpoint {
         let mut server = ServerSettings::new(0, vec!["moqt-18".into(), "h3".into()]);

@@ -30,12 +30,6 @@ impl Closer {
         let (code, words) = self.close();
         Ended::ByPeer(code, words.to_owned())
     }
-
-    /// The same over a transport that drops the words.
-    pub(crate) fn ended_without_words(self) -> Ended {
-        let (code, _) = self.close();
-        Ended::ByPeer(code, String::new())
-    }
 }
 
 /// The client's side, to the end of the session.

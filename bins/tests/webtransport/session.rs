@@ -89,8 +89,6 @@ pub(crate) trait Library {
     type Session: Session;
     type Server: Server<Session = Self::Session>;
 
-    /// Whether its close travels in the session, so that its words arrive even where the transport drops them.
-    const CLOSES_THE_SESSION: bool;
     /// Whether its client learns the status of a refusal.
     const TELLS_STATUS: bool;
 

@@ -24,7 +24,6 @@ impl Library for WTransport {
     type Session = Connection;
     type Server = Endpoint<endpoint_side::Server>;
 
-    const CLOSES_THE_SESSION: bool = false;
     const TELLS_STATUS: bool = false;
 
     async fn connect(
