@@ -166,6 +166,9 @@ pub struct TransportSettings {
     pub stream_window: u64,
     /// Bytes handed to the transport and not yet acknowledged, whatever the congestion window would allow.
     pub max_unacked: u64,
+    /// Hold data back until the congestion window has room for it or soon will, so that something more urgent can still
+    /// overtake it. Without this only `max_unacked` bounds what is handed to the transport: to measure what it is worth.
+    pub write_late: bool,
     /// Bytes of received datagrams that wait to be handed to the application; the oldest are dropped beyond it.
     pub datagram_receive_buffer: usize,
     /// Bytes of datagrams that wait to be sent; beyond it the application is told to wait.
@@ -194,6 +197,7 @@ impl Default for TransportSettings {
             publisher_window: 8 << 20,
             stream_window: 512 << 10,
             max_unacked: 4 << 20,
+            write_late: true,
             datagram_receive_buffer: 256 << 10,
             datagram_send_buffer: 64 << 10,
             handshake_timeout: Duration::from_secs(10),

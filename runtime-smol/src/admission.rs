@@ -88,8 +88,7 @@ impl<A: Application> Driver<'_, A> {
         connection: s2n_quic::Connection,
     ) {
         let endpoint = &*self.endpoint;
-        let max_unacked = endpoint.transport.max_unacked;
-        match Connection::new(id, connection, &endpoint.ready, max_unacked) {
+        match Connection::new(id, connection, &endpoint.ready, &endpoint.transport) {
             Ok(mut open) => {
                 let input = open.start(!endpoint.transport.keep_alive.is_zero());
                 self.slots.insert(id, Slot::Open(Box::new(open)));

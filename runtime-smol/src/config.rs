@@ -12,8 +12,8 @@ use s2n_quic::{Client, Server};
 
 use s2n_quic_core::connection::limits::ValidationError;
 
+use crate::budget::send_buffer;
 use crate::close::{Closes, Interceptor};
-use crate::connection::send_buffer;
 use crate::datagram::Datagrams;
 use crate::door::{Door, DoorTls};
 use crate::observe::Observer;

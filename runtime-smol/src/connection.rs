@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use oxymoq_core::runtime::TransportSettings;
 use oxymoq_core::transport::{Answer, Closed, ConnectionId, Dir, Input, Output, Room, StreamId};
 use s2n_quic::application;
 use s2n_quic::connection::{Handle, StreamAcceptor};
@@ -15,11 +16,6 @@ use crate::datagram::{Queues, SendQueue};
 use crate::observe::Shared;
 use crate::ready::{Event, Ready, lock};
 use crate::reason;
-
-/// Un-acknowledged bytes that are always allowed, in case the congestion window is not known yet: a few packets.
-const MIN_BUDGET: u64 = 16 << 10;
-/// Room that makes it worth telling the core: one packet.
-const WORTHWHILE: u64 = 1200;
 
 /// One connection of an endpoint.
 ///
@@ -40,7 +36,10 @@ pub(crate) struct Connection {
     receiving: BTreeMap<StreamId, Receiving>,
     /// Streams with a sending half, by s2n-quic's id.
     numbers: BTreeMap<u64, StreamId>,
-    budget: Budget,
+    /// Streams whose last write found no room in the budget, and whether it was urgent.
+    refused: BTreeMap<StreamId, bool>,
+    /// The core was told to stop writing.
+    full: bool,
     closing: bool,
     /// Why the connection is over, until the core has read what had arrived before.
     over: Option<Closed>,
@@ -69,35 +68,23 @@ struct Receiving {
     rest: Bytes,
 }
 
-/// How much is handed to s2n-quic and not yet delivered.
-///
-/// s2n-quic bounds each stream, but not the connection, and tells acknowledgements of whole streams only. So what is
-/// under way is counted as what was written without what was delivered, which is what left without what is in flight.
-#[derive(Debug, Default)]
-struct Budget {
-    /// Bytes written to all streams, without those that will never leave because their stream was reset.
-    written: u64,
-    /// Streams whose last write found no room, and whether it was urgent.
-    waiting: BTreeMap<StreamId, bool>,
-    /// The core was told to stop writing.
-    full: bool,
-    /// Whatever the congestion window would allow.
-    max: u64,
-}
-
 impl Connection {
     /// Takes over an established connection. The first inputs are those of [`Connection::start`].
     pub(crate) fn new(
         id: ConnectionId,
         connection: s2n_quic::Connection,
         ready: &Arc<Ready>,
-        max_unacked: u64,
+        transport: &TransportSettings,
     ) -> Result<Self, query::Error> {
         let (handle, acceptor) = connection.split();
         let seen = handle.query_event_context(|seen: &Shared| Arc::clone(seen))?;
         let datagrams = handle.datagram_mut(|queue: &mut SendQueue| queue.queues())?;
         let waker = ready.waker(Event::Connection(id));
-        lock(&seen).listen(waker.clone());
+        {
+            let mut seen = lock(&seen);
+            seen.listen(waker.clone());
+            seen.budget.set_up(transport);
+        }
         lock(&datagrams).listen(waker.clone());
         Ok(Self {
             id,
@@ -112,10 +99,8 @@ impl Connection {
             sending: BTreeMap::new(),
             receiving: BTreeMap::new(),
             numbers: BTreeMap::new(),
-            budget: Budget {
-                max: max_unacked.max(MIN_BUDGET),
-                ..Budget::default()
-            },
+            refused: BTreeMap::new(),
+            full: false,
             closing: false,
             over: None,
         })
@@ -210,7 +195,7 @@ impl Connection {
 
     fn add_sending(&mut self, id: StreamId, stream: SendStream, credit: u64) {
         self.numbers.insert(stream.id(), id);
-        lock(&self.seen).watch(stream.id());
+        lock(&self.seen).budget.watch(stream.id());
         let sending = Sending {
             waker: self.ready.waker(Event::Writable(self.id, id)),
             stream,
@@ -260,7 +245,7 @@ impl Connection {
             {
                 // s2n-quic has reset the stream by itself; nothing of it will be acknowledged.
                 half.stopped = true;
-                self.budget.forget(&self.seen, half);
+                lock(&self.seen).budget.forget(number);
                 inputs.push(Input::Stopped { stream, code });
             }
         }
@@ -368,7 +353,7 @@ impl Connection {
         }
         let len = bytes.len();
         let credit = size(half.credit.saturating_sub(half.written));
-        let room = self.room(urgent);
+        let room = size(lock(&self.seen).budget.room(urgent));
         let Some(half) = self.sending.get_mut(&stream) else {
             return Answer::Gone;
         };
@@ -384,7 +369,7 @@ impl Connection {
                 Poll::Ready(Err(_reset)) => return Answer::Gone,
             }
             half.written = half.written.saturating_add(wide(taken));
-            self.budget.written = self.budget.written.saturating_add(wide(taken));
+            lock(&self.seen).budget.wrote(half.stream.id(), wide(taken));
         }
         let room = if taken == len {
             if fin {
@@ -392,9 +377,11 @@ impl Connection {
             }
             Room::More
         } else if taken == room {
-            self.budget.waiting.insert(stream, urgent);
-            self.budget.full = true;
-            lock(&self.seen).wants_room = true;
+            self.refused.insert(stream, urgent);
+            self.full = true;
+            let mut seen = lock(&self.seen);
+            seen.data_waits = true;
+            seen.urgent_waits |= urgent;
             Room::ConnectionFull
         } else {
             half.starved = true;
@@ -412,29 +399,18 @@ impl Connection {
         }
     }
 
-    /// Bytes that may be written now.
-    fn room(&self, urgent: bool) -> usize {
-        let seen = lock(&self.seen);
-        let window = seen.congestion_window.saturating_mul(3) / 2;
-        let normal = window.clamp(MIN_BUDGET, self.budget.max);
-        let budget = if urgent {
-            normal.saturating_mul(2)
-        } else {
-            normal
-        };
-        let under_way = self.budget.written.saturating_sub(seen.delivered);
-        size(budget.saturating_sub(under_way))
-    }
-
     /// Tells the core of room that it was refused before.
     fn offer_room(&mut self, inputs: &mut Vec<Input>) {
-        if !self.budget.full {
+        if !self.full {
             return;
         }
-        let [normal, urgent] = [false, true].map(|urgent| wide(self.room(urgent)) >= WORTHWHILE);
+        let [normal, urgent] = {
+            let seen = lock(&self.seen);
+            [false, true].map(|urgent| seen.budget.has_room(urgent))
+        };
         let sending = &self.sending;
         let mut told = false;
-        self.budget.waiting.retain(|stream, is_urgent| {
+        self.refused.retain(|stream, is_urgent| {
             let room = if *is_urgent { urgent } else { normal };
             let alive = sending.get(stream).is_some_and(|half| !half.stopped);
             if room && alive {
@@ -443,15 +419,15 @@ impl Connection {
             }
             !room && alive
         });
-        if !normal {
-            lock(&self.seen).wants_room = true;
-            return;
-        }
-        self.budget.full = false;
-        lock(&self.seen).wants_room = false;
-        if !told {
+        self.full = !normal;
+        let rtt = {
+            let mut seen = lock(&self.seen);
+            seen.data_waits = self.full;
+            seen.urgent_waits = self.refused.values().any(|is_urgent| *is_urgent);
+            seen.rtt
+        };
+        if !told && !self.full {
             // All streams that waited are gone, but others may have something to write.
-            let rtt = lock(&self.seen).rtt;
             let max_datagram = self.max_datagram();
             inputs.push(Input::Path { rtt, max_datagram });
         }
@@ -507,7 +483,7 @@ impl Connection {
             }
         }
         self.remove_sending(stream);
-        if self.budget.full {
+        if self.full {
             // Its bytes do not count any more: look for room once the core is done.
             self.waker.wake_by_ref();
         }
@@ -515,7 +491,7 @@ impl Connection {
 
     fn remove_sending(&mut self, stream: StreamId) {
         if let Some(half) = self.sending.remove(&stream) {
-            self.budget.forget(&self.seen, &half);
+            lock(&self.seen).budget.forget(half.stream.id());
             self.numbers.remove(&half.stream.id());
         }
     }
@@ -537,26 +513,10 @@ impl Connection {
     }
 }
 
-impl Budget {
-    /// What has not left of this stream never will, unless it ended and all of it has.
-    fn forget(&mut self, seen: &Shared, half: &Sending) {
-        if let Some(left) = lock(seen).forget(half.stream.id()) {
-            let dropped = half.written.saturating_sub(left);
-            self.written = self.written.saturating_sub(dropped);
-        }
-    }
-}
-
 impl Drop for Connection {
     fn drop(&mut self) {
         self.handle.close(application::Error::UNKNOWN);
     }
-}
-
-/// Bytes of a stream's send buffer: as much as the budget ever allows, so that the budget is what limits.
-pub(crate) fn send_buffer(max_unacked: u64) -> u32 {
-    let both = max_unacked.max(MIN_BUDGET).saturating_mul(2);
-    u32::try_from(both.saturating_add(1)).unwrap_or(u32::MAX)
 }
 
 /// A code of the application's error space; QUIC has no larger ones than the one taken for codes that are too large.

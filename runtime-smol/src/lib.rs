@@ -56,6 +56,7 @@
 //! [`Output::Priority`]: oxymoq_core::transport::Output::Priority
 
 mod admission;
+mod budget;
 mod close;
 mod config;
 mod connection;

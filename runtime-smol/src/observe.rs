@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use s2n_quic::provider::event::events::{
-    ConnectionClosed, ConnectionStarted, Frame, FrameReceived, FrameSent, MtuUpdated, Path,
-    RecoveryMetrics, SocketAddress, TransportParametersReceived,
+    ConnectionClosed, ConnectionStarted, Frame, FrameReceived, FrameSent, MtuUpdated, PacketLost,
+    Path, RecoveryMetrics, SocketAddress, TransportParametersReceived,
 };
 use s2n_quic::provider::event::{ConnectionInfo, ConnectionMeta, Subscriber};
 
+use crate::budget::Budget;
 use crate::close::{Closes, Place};
 use crate::ready::lock;
 
@@ -36,15 +37,8 @@ pub(crate) type Shared = Arc<Mutex<Observed>>;
 /// What was seen of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
-    /// Bytes that may be in flight.
-    pub(crate) congestion_window: u64,
-    /// Bytes of streams that left at least once, up to when the peer last acknowledged something, without those that were
-    /// in flight then: in all, what has arrived.
-    pub(crate) delivered: u64,
-    /// Bytes of streams that left at least once.
-    sent: u64,
-    /// How much of each stream left at least once, by s2n-quic's stream id; only streams of [`Observed::watch`].
-    streams: BTreeMap<u64, u64>,
+    /// How much may be written.
+    pub(crate) budget: Budget,
     /// Smoothed round-trip time; zero: not measured yet.
     pub(crate) rtt: Duration,
     /// Largest QUIC packet of the path, in bytes.
@@ -57,8 +51,10 @@ pub(crate) struct Observed {
     pub(crate) credit: BTreeMap<u64, u64>,
     /// Streams that the peer does not want any more, by s2n-quic's stream id, with its code.
     pub(crate) stopped: BTreeMap<u64, u64>,
-    /// The adapter waits for acknowledgements.
-    pub(crate) wants_room: bool,
+    /// The adapter waits for room in the budget.
+    pub(crate) data_waits: bool,
+    /// It waits for room for something urgent.
+    pub(crate) urgent_waits: bool,
     /// What the application was last told of the path.
     pub(crate) told_rtt: Duration,
     pub(crate) told_datagram: usize,
@@ -117,22 +113,11 @@ impl Observed {
         drift > self.told_rtt / 4 + RTT_NOISE || self.datagram_room() != self.told_datagram
     }
 
-    /// Counts what leaves of a stream from now on.
-    pub(crate) fn watch(&mut self, stream: u64) {
-        self.streams.insert(stream, 0);
-    }
-
-    /// Stops counting; set is how much of the stream has left, the first time.
-    pub(crate) fn forget(&mut self, stream: u64) -> Option<u64> {
-        self.streams.remove(&stream)
-    }
-
-    fn left(&mut self, stream: u64, end: u64) {
-        if let Some(known) = self.streams.get_mut(&stream)
-            && end > *known
-        {
-            self.sent = self.sent.saturating_add(end.saturating_sub(*known));
-            *known = end;
+    /// Wakes the adapter if there is the room that it waits for.
+    fn offer_room(&self) {
+        let data = self.data_waits && self.budget.has_room(false);
+        if data || self.urgent_waits && self.budget.has_room(true) {
+            self.wake();
         }
     }
 
@@ -219,7 +204,21 @@ impl Subscriber for Observer {
             id, offset, len, ..
         } = event.frame
         {
-            lock(seen).left(id, offset.saturating_add(len.into()));
+            let mut seen = lock(seen);
+            let bytes = u64::from(len);
+            seen.budget.left(id, bytes, offset.saturating_add(bytes));
+            seen.offer_room();
+        }
+    }
+
+    fn on_packet_lost(
+        &mut self,
+        seen: &mut Shared,
+        _meta: &ConnectionMeta,
+        event: &PacketLost<'_>,
+    ) {
+        if !event.is_mtu_probe {
+            lock(seen).budget.lost(event.bytes_lost.into());
         }
     }
 
@@ -233,11 +232,12 @@ impl Subscriber for Observer {
             return;
         }
         let mut seen = lock(seen);
-        seen.congestion_window = event.congestion_window.into();
-        seen.delivered = seen.sent.saturating_sub(event.bytes_in_flight.into());
+        let (window, in_flight) = (event.congestion_window, event.bytes_in_flight);
         seen.rtt = event.smoothed_rtt;
+        seen.budget.measured(window.into(), in_flight.into());
         seen.set_path(&event.path);
-        if seen.wants_room || seen.path_news() {
+        seen.offer_room();
+        if seen.path_news() {
             seen.wake();
         }
     }
@@ -304,18 +304,6 @@ mod tests {
             (seen.credit.get(&4), seen.stopped.get(&4)),
             (Some(&20), Some(&1))
         );
-    }
-
-    #[test]
-    fn bytes_that_leave_again_count_once_and_only_of_watched_streams() {
-        let mut seen = Observed::default();
-        seen.watch(0);
-        seen.left(0, 1000);
-        seen.left(0, 500);
-        seen.left(0, 1500);
-        seen.left(4, 9000);
-        assert_eq!(seen.sent, 1500);
-        assert_eq!((seen.forget(0), seen.forget(0)), (Some(1500), None));
     }
 
     #[test]

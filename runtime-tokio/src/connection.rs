@@ -12,7 +12,11 @@ use quinn_proto::{
     WriteError,
 };
 
+use crate::budget::Budget;
 use crate::config::varint;
+
+/// Bytes that are handed over in one piece: the budget gets a piece back only when all of it was acknowledged.
+const SEGMENT: usize = 4 << 10;
 
 /// One QUIC connection, and the core's numbers for its streams.
 pub(crate) struct Connection {
@@ -27,11 +31,7 @@ pub(crate) struct Connection {
     allowed: [u64; 2],
     /// Bytes that the peer may have unread.
     receive_window: u64,
-    max_unacked: u64,
-    /// How many bytes data may have un-acknowledged; urgent writes may use twice that.
-    budget: u64,
-    /// Set when the budget was used up: how many ACK frames had arrived then. Only another one makes room.
-    full_since: Option<u64>,
+    budget: Budget,
     /// An urgent write met twice the budget.
     urgent_waits: bool,
     /// What [`Input::Path`] last told.
@@ -80,9 +80,7 @@ impl Connection {
             } else {
                 settings.publisher_window
             },
-            max_unacked: settings.max_unacked,
-            budget: 0,
-            full_since: None,
+            budget: Budget::new(settings),
             urgent_waits: false,
             path: (Duration::ZERO, 0),
         }
@@ -147,7 +145,7 @@ impl Connection {
             }
             StreamEvent::Readable { id } => self.number(id).map(Input::Readable),
             StreamEvent::Writable { id } => {
-                self.full_since = None;
+                self.budget.freed();
                 self.number(id).map(Input::Writable)
             }
             StreamEvent::Finished { id } => self.number(id).map(|stream| {
@@ -182,24 +180,27 @@ impl Connection {
 
     /// Must be called before outputs are carried out: measures how much may be written.
     pub(crate) fn start_pump(&mut self) {
-        // Data waits in the core, where a more urgent write can still overtake it, rather than here. A window and a half
-        // keeps the path full while the next acknowledgement is under way.
         let window = self.quic.congestion_state().window();
-        let budget = (window + window / 2).min(self.max_unacked);
-        let acks = self.full_since.map(|_| self.quic.stats().frame_rx.acks);
-        if budget > self.budget || acks != self.full_since {
-            self.full_since = None;
-        }
-        self.budget = budget;
+        let acks = if self.budget.is_full() {
+            self.acks()
+        } else {
+            0
+        };
+        self.budget.measured(window, acks);
         self.urgent_waits = false;
-        self.quic.set_send_window(budget);
+        self.quic.set_send_window(self.budget.data());
+    }
+
+    /// How many ACK frames have arrived.
+    fn acks(&self) -> u64 {
+        self.quic.stats().frame_rx.acks
     }
 
     /// Must be called when no more outputs are carried out for now.
     pub(crate) fn end_pump(&mut self) {
         if self.urgent_waits {
             // It goes on as soon as there is room within twice the budget.
-            self.quic.set_send_window(self.budget.saturating_mul(2));
+            self.quic.set_send_window(self.budget.urgent());
         }
     }
 
@@ -267,11 +268,11 @@ impl Connection {
         let length = bytes.len();
         let mut rest = [bytes];
         if urgent {
-            self.quic.set_send_window(self.budget.saturating_mul(2));
+            self.quic.set_send_window(self.budget.urgent());
         }
         let room = self.offer(quic, &mut rest, urgent);
         if urgent {
-            self.quic.set_send_window(self.budget);
+            self.quic.set_send_window(self.budget.data());
             self.urgent_waits |= room == Ok(Room::ConnectionFull);
         }
         let Ok(room) = room else {
@@ -298,9 +299,12 @@ impl Connection {
         urgent: bool,
     ) -> Result<Room, ()> {
         // A short write is tried once more, for only a blocked one is followed by `Writable`.
-        while rest.iter().any(|bytes| !bytes.is_empty()) {
-            match self.quic.send_stream(quic).write_chunks(rest) {
-                Ok(_) => {}
+        while let [bytes] = rest
+            && !bytes.is_empty()
+        {
+            let mut segment = [bytes.slice(..bytes.len().min(SEGMENT))];
+            match self.quic.send_stream(quic).write_chunks(&mut segment) {
+                Ok(written) => *bytes = bytes.slice(written.bytes..),
                 Err(WriteError::Blocked) => return Ok(self.which_limit(quic, rest, urgent)),
                 Err(WriteError::Stopped(_) | WriteError::ClosedStream) => return Err(()),
             }
@@ -318,7 +322,7 @@ impl Connection {
         rest: &mut [Bytes; 1],
         urgent: bool,
     ) -> Room {
-        if self.full_since.is_some() && !urgent {
+        if self.budget.is_full() && !urgent {
             return Room::ConnectionFull;
         }
         let [bytes] = rest;
@@ -327,14 +331,14 @@ impl Connection {
         let mut stream = self.quic.send_stream(quic);
         let taken = stream.write_chunks(&mut byte).is_ok();
         let was_budget = taken && stream.write_chunks(&mut []).is_ok();
-        self.quic.set_send_window(self.budget);
+        self.quic.set_send_window(self.budget.data());
         if taken {
             *bytes = bytes.slice(1..);
         }
         if !was_budget {
             return Room::StreamFull;
         }
-        self.full_since = Some(self.quic.stats().frame_rx.acks);
+        self.budget.used_up(self.acks());
         if bytes.is_empty() {
             Room::More
         } else {
@@ -386,7 +390,7 @@ impl Connection {
         };
         let (Ok(()) | Err(ClosedStream { .. })) = self.quic.send_stream(quic).reset(varint(code));
         // What it had not sent counts no more.
-        self.full_since = None;
+        self.budget.freed();
         self.close_half(stream, |halves| halves.sends = false);
     }
 

@@ -23,6 +23,7 @@
 
 mod admission;
 mod bell;
+mod budget;
 mod config;
 mod connection;
 mod dial;
