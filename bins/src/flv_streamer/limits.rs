@@ -13,6 +13,7 @@ use std::time::Duration;
 /// | `max_batch_bytes` | bytes | 256 KiB | the same |
 /// | `new_group` | | 2 s, 4 MiB, 512 objects | so far behind, new groups are left out (live), or reading stops (files) |
 /// | `open_group` | | 10 s, 16 MiB, 4096 objects | so far behind, a group is not even finished |
+/// | `max_streams` | streams | 32 | on their way if a file is not paced: relays give up groups of which too many come at once |
 /// | `max_jump` | time | 10 s | a larger gap between two frames is a jump of the clock: nothing is waited for |
 /// | `max_late` | time | 1 s | what could not be published for longer than this is not made up for by hurrying |
 /// | `max_catalogs` | catalogs | 8 | kept for FETCH: the last, and a few before it |
@@ -32,6 +33,8 @@ pub struct Limits {
     pub new_group: Tolerance,
     /// How far they may be behind while a group goes on.
     pub open_group: Tolerance,
+    /// Streams that may be on their way to the relay at once if the input waits, and nothing else slows it down.
+    pub max_streams: usize,
     /// Frames further apart than this are so because the input's clock jumped.
     pub max_jump: Duration,
     /// Frames later than this are not caught up with.
@@ -69,6 +72,7 @@ impl Default for Limits {
                 bytes: 16 << 20,
                 objects: 4096,
             },
+            max_streams: 32,
             max_jump: Duration::from_secs(10),
             max_late: Duration::from_secs(1),
             max_catalogs: 8,

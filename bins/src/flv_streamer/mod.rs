@@ -369,8 +369,13 @@ impl Streamer {
         }
         self.resume = None;
         let mut bytes = 0;
-        for _ in 0..self.job.limits.max_batch {
-            self.is_stalled = self.job.can_wait && self.is_behind();
+        let most = match self.job.realtime || !self.job.can_wait {
+            true => self.job.limits.max_batch,
+            // What is written now gets its stream later.
+            false => self.job.limits.max_batch.min(self.job.limits.max_streams),
+        };
+        for _ in 0..most {
+            self.is_stalled = self.job.can_wait && (self.is_behind() || self.is_hasty());
             if self.is_stalled {
                 return;
             }
@@ -407,6 +412,12 @@ impl Streamer {
     /// Whether nobody keeps up with a track.
     fn is_behind(&self) -> bool {
         self.video.is_behind() || self.audio.is_behind()
+    }
+
+    /// Whether more is on its way than the relay may know what to do with. With frames that are paced there never is.
+    fn is_hasty(&self) -> bool {
+        let peers = &self.publisher.peers;
+        !self.job.realtime && streams(peers) >= self.job.limits.max_streams
     }
 
     fn take(&mut self, now: Time, item: Item) {
@@ -545,11 +556,7 @@ impl Streamer {
         let fanout = &self.publisher.fanout;
         let tracks = [self.video.id, self.audio.id, self.catalog.id];
         let peers = &self.publisher.peers;
-        tracks.into_iter().all(|track| fanout.is_idle(track))
-            && peers.connections().all(|connection| {
-                let peer = peers.peer(connection);
-                peer.is_none_or(|peer| peer.session_ref().outgoing_streams() == 0)
-            })
+        tracks.into_iter().all(|track| fanout.is_idle(track)) && streams(peers) == 0
     }
 
     fn close(&mut self, now: Time) {
@@ -558,6 +565,15 @@ impl Streamer {
         let peers = &mut self.publisher.peers;
         peers.close_all(now, SessionCode::NoError, reason);
     }
+}
+
+/// Streams on their way to the relay, of which not everything has arrived.
+fn streams(peers: &Peers) -> usize {
+    let on_connection = |connection| {
+        let peer = peers.peer(connection);
+        peer.map_or(0, |peer| peer.session_ref().outgoing_streams())
+    };
+    peers.connections().map(on_connection).sum()
 }
 
 /// Properties of both tracks of media.
