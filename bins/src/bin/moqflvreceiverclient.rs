@@ -11,10 +11,13 @@ use oxymoq::flv_receiver::{FlvReceiver, Limits, Pipe, Report, STDOUT, Tracks, Wi
 use oxymoq::mlog::Mlog;
 use oxymoq::url::ServerUrl;
 use oxymoq::{catalog, cli, logging, runtime};
-use oxymoq_core::runtime::{ClientSettings, Settings};
+use oxymoq_core::runtime::{ClientSettings, Settings, TransportSettings};
 use oxymoq_core::transport::Exit;
 use oxymoq_core::wire::id::Millis;
 use oxymoq_core::wire::name::{FullTrackName, TrackName, TrackNamespace};
+
+/// Streams that the server may have open at once: as many as the receiver puts objects together on.
+const MAX_STREAMS: u64 = 1024;
 
 /// Subscribe to a video and an audio track of a MoQT server and write them to an FLV file, a fifo or stdout
 #[derive(Parser, Debug)]
@@ -118,7 +121,11 @@ fn run(flags: &Flags) -> Result<Exit, String> {
             trust: flags.trust.trust(&url)?,
             connect_timeout: Duration::from_millis(flags.connect_timeout),
         },
-        ..Settings::default()
+        transport: TransportSettings {
+            // Each frame of sound may come on a stream of its own, and all of them wait while the output is behind.
+            max_uni_streams: MAX_STREAMS,
+            ..TransportSettings::default()
+        },
     };
     let wish = wish(flags)?;
     let server = Server::new(url, flags.quic_transport);

@@ -11,7 +11,9 @@ use super::limits::Limits;
 pub(super) struct Trouble {
     /// When it began.
     since: Option<Time>,
-    /// Before the next attempt.
+    /// The next attempt.
+    next: Time,
+    /// Between that and the one after it.
     pause: Duration,
     first_pause: Duration,
     longest_pause: Duration,
@@ -23,6 +25,7 @@ impl Trouble {
     pub(super) const fn new(limits: &Limits, patience: Duration) -> Self {
         Self {
             since: None,
+            next: Time::ZERO,
             pause: limits.first_pause,
             first_pause: limits.first_pause,
             longest_pause: limits.longest_pause,
@@ -30,20 +33,25 @@ impl Trouble {
         }
     }
 
-    /// When to try again; `None` if it has taken too long.
+    /// When to try again, all that is lost at once; `None` if it has taken too long.
     pub(super) fn next(&mut self, now: Time) -> Option<Time> {
         let since = *self.since.get_or_insert(now);
+        if self.next > now {
+            return Some(self.next);
+        }
         let next = now + self.pause;
         if next > since + self.patience {
             return None;
         }
         self.pause = (self.pause * 2).min(self.longest_pause);
+        self.next = next;
         Some(next)
     }
 
     /// All is well.
     pub(super) const fn over(&mut self) {
         self.since = None;
+        self.next = Time::ZERO;
         self.pause = self.first_pause;
     }
 
@@ -70,6 +78,8 @@ mod tests {
         assert!(trouble.is_on());
         trouble.over();
         assert_eq!(trouble.next(now), Some(now + Duration::from_millis(250)));
+        let same = trouble.next(now + Duration::from_millis(249));
+        assert_eq!(same, Some(now + Duration::from_millis(250)));
         let mut none = Trouble::new(&Limits::default(), Duration::ZERO);
         assert_eq!(none.next(now), None);
     }
