@@ -1,4 +1,8 @@
 //! What depends on the network between two endpoints: loss, silence, and clients that do not get through.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an actor names what it reacts to"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
