@@ -12,6 +12,7 @@ use crate::wire::property::{Properties, Value};
 use crate::wire::varint;
 
 mod captures;
+mod files;
 mod round_trip;
 mod times;
 
