@@ -4,5 +4,6 @@
 mod conformance;
 mod contract;
 mod path;
+mod priorities;
 mod proxy;
 mod stack;

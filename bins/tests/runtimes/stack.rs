@@ -103,7 +103,7 @@ impl Endpoint {
         }
     }
 
-    const fn needs_tokio(&self) -> bool {
+    pub(crate) const fn needs_tokio(&self) -> bool {
         match self {
             #[cfg(feature = "tokio")]
             Self::Tokio(_) => true,
