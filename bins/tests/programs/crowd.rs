@@ -235,6 +235,9 @@ fn many(runtime: &str) {
         cache: 1 << 20,
     };
     one_of_many_never_reads(runtime, 499, 320, &limits);
+}
+
+fn a_thousand_idle(runtime: &str) {
     for way in &WAYS {
         idle_connections(runtime, &[*way], 1000);
     }
@@ -264,4 +267,18 @@ fn a_great_crowd_is_served_within_the_limits_on_tokio() {
 #[ignore = "takes a release build"]
 fn a_great_crowd_is_served_within_the_limits_on_smol() {
     many("smol");
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+#[ignore = "takes a release build"]
+fn a_thousand_idle_connections_cost_what_is_set_aside_on_tokio() {
+    a_thousand_idle("tokio");
+}
+
+#[cfg(feature = "smol")]
+#[test]
+#[ignore = "takes a release build"]
+fn a_thousand_idle_connections_cost_what_is_set_aside_on_smol() {
+    a_thousand_idle("smol");
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Far longer than anything here takes, so that only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The runtimes that the programs were built with.
 pub(crate) const RUNTIMES: &[&str] = &[
