@@ -32,7 +32,8 @@ pub struct Peers {
 
 #[derive(Debug)]
 struct Entry {
-    peer: Peer,
+    /// Apart, since a map of large values is half empty.
+    peer: Box<Peer>,
     remote: Option<SocketAddr>,
     is_dirty: bool,
     deadline: Option<Time>,
@@ -247,7 +248,7 @@ impl Peers {
         self.peers.insert(
             connection,
             Entry {
-                peer,
+                peer: Box::new(peer),
                 remote,
                 is_dirty: false,
                 deadline: None,

@@ -32,8 +32,9 @@ pub(crate) struct Connection {
     datagrams: Arc<Mutex<Queues>>,
     opening: [Waker; 2],
     opened_by_peer: u64,
-    sending: BTreeMap<StreamId, Sending>,
-    receiving: BTreeMap<StreamId, Receiving>,
+    // Each half apart: most connections have a few, and a map sets aside room for eleven.
+    sending: BTreeMap<StreamId, Box<Sending>>,
+    receiving: BTreeMap<StreamId, Box<Receiving>>,
     /// Streams with a sending half, by s2n-quic's id.
     numbers: BTreeMap<u64, StreamId>,
     /// Streams whose last write found no room in the budget, and whether it was urgent.
@@ -190,7 +191,7 @@ impl Connection {
             waker,
             rest: Bytes::new(),
         };
-        self.receiving.insert(id, receiving);
+        self.receiving.insert(id, Box::new(receiving));
     }
 
     fn add_sending(&mut self, id: StreamId, stream: SendStream, credit: u64) {
@@ -205,7 +206,7 @@ impl Connection {
             finished: false,
             stopped: false,
         };
-        self.sending.insert(id, sending);
+        self.sending.insert(id, Box::new(sending));
     }
 
     fn receive_datagrams(&self, inputs: &mut Vec<Input>) {

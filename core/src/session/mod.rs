@@ -141,7 +141,7 @@ enum Phase {
 }
 
 /// Request streams that adapters allow from the start.
-const INITIAL_REQUEST_STREAMS: u64 = 128;
+const INITIAL_REQUEST_STREAMS: u64 = 32;
 
 impl Session {
     /// A session that begins with [`Input::Connected`], whose protocol name decides the draft.

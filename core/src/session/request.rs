@@ -416,7 +416,8 @@ impl Request {
 /// All open requests, and what finds them.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    open: BTreeMap<RequestId, Open>,
+    /// Each apart: most sessions have a few, and a map sets aside room for eleven.
+    open: BTreeMap<RequestId, Box<Open>>,
     /// Subscriptions in which we are the publisher, by track.
     pub(super) publishing: BTreeMap<FullTrackName, RequestId>,
     /// Subscriptions in which we are the subscriber, by track.
@@ -437,19 +438,19 @@ impl Requests {
             Side::Us => self.of_us = self.of_us.saturating_add(1),
             Side::Peer => self.of_peer = self.of_peer.saturating_add(1),
         }
-        self.open.insert(id, open);
+        self.open.insert(id, Box::new(open));
     }
 
     pub(super) fn find(&self, id: RequestId) -> Option<&Open> {
-        self.open.get(&id)
+        self.open.get(&id).map(AsRef::as_ref)
     }
 
     pub(super) fn find_mut(&mut self, id: RequestId) -> Option<&mut Open> {
-        self.open.get_mut(&id)
+        self.open.get_mut(&id).map(AsMut::as_mut)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (RequestId, &Open)> {
-        self.open.iter().map(|(id, open)| (*id, open))
+        self.open.iter().map(|(id, open)| (*id, open.as_ref()))
     }
 
     /// How many requests of ours are open.
@@ -533,7 +534,7 @@ impl Requests {
         for update in &open.own_updates {
             self.update_owner.remove(&update.id);
         }
-        Some(open)
+        Some(*open)
     }
 
     fn release_alias(&mut self, alias: TrackAlias) {

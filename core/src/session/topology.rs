@@ -109,7 +109,8 @@ pub(super) enum Heard {
 #[derive(Debug)]
 pub(super) struct Topology {
     integers: IntegerKind,
-    lanes: BTreeMap<StreamId, Lane>,
+    /// Each apart: most sessions have a few, and a map sets aside room for eleven.
+    lanes: BTreeMap<StreamId, Box<Lane>>,
     /// What is said first whatever else waits.
     pub(super) control: Option<StreamId>,
     /// Streams to open, oldest first.
@@ -149,7 +150,7 @@ impl Topology {
     /// A stream that we open as soon as the peer allows it.
     pub(super) fn open(&mut self, stream: StreamId, dir: Dir, purpose: Use) {
         let lane = Lane::new(purpose, self.integers, Sending::Waiting, dir == Dir::Bi);
-        self.lanes.insert(stream, lane);
+        self.lanes.insert(stream, Box::new(lane));
         self.opens.push_back((stream, dir));
     }
 
@@ -159,8 +160,10 @@ impl Topology {
             Dir::Bi => Sending::Ready,
             Dir::Uni => Sending::Ended,
         };
-        self.lanes
-            .insert(stream, Lane::new(purpose, self.integers, sending, true));
+        self.lanes.insert(
+            stream,
+            Box::new(Lane::new(purpose, self.integers, sending, true)),
+        );
         if read {
             self.read(stream);
         }
@@ -248,12 +251,12 @@ impl Topology {
 
     /// How many bytes of a message that is not complete yet are held for a stream.
     pub(super) fn unfinished(&self, stream: StreamId) -> usize {
-        self.lanes.get(&stream).map_or(0, Lane::unfinished)
+        self.lanes.get(&stream).map_or(0, |lane| lane.unfinished())
     }
 
     /// The same for all streams.
     pub(super) fn all_unfinished(&self) -> usize {
-        self.lanes.values().map(Lane::unfinished).sum()
+        self.lanes.values().map(|lane| lane.unfinished()).sum()
     }
 
     /// Stops reading a stream until [`Topology::read`].
@@ -515,7 +518,11 @@ impl Topology {
     }
 
     fn mark(&mut self, stream: StreamId) {
-        if self.lanes.get(&stream).is_some_and(Lane::has_output) {
+        if self
+            .lanes
+            .get(&stream)
+            .is_some_and(|lane| lane.has_output())
+        {
             self.writes.insert(stream);
         } else {
             self.writes.remove(&stream);
@@ -523,7 +530,7 @@ impl Topology {
     }
 
     fn drop_if_over(&mut self, stream: StreamId) {
-        if self.lanes.get(&stream).is_some_and(Lane::is_over) {
+        if self.lanes.get(&stream).is_some_and(|lane| lane.is_over()) {
             self.lanes.remove(&stream);
             self.forget(stream);
         }
