@@ -269,12 +269,14 @@ impl Session {
                 self.receive_reset(stream, code);
                 Ok(())
             }
-            Heard::Gone(stream) => {
-                self.stream_gone(stream);
-                Ok(())
-            }
             Heard::Stopped(stream, code) => {
                 self.heed_stop(stream, code);
+                Ok(())
+            }
+            Heard::Deaf(stream) => {
+                // It was to be stopped once everything was read; until it is reset it costs the peer a stream.
+                let code = self.reset_number(ResetCode::Cancelled);
+                self.topology.signal(Output::Reset { stream, code });
                 Ok(())
             }
         };

@@ -126,7 +126,7 @@ impl Default for Limits {
             max_requests_sent: 16_384,
             max_updates: 64,
             max_namespaces: 4096,
-            max_silent_streams: 64,
+            max_silent_streams: 1024,
             max_request_id_gaps: 1024,
             request_id_gap_timeout: Duration::from_secs(5),
             max_tombstones: 1024,

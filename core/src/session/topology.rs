@@ -99,10 +99,10 @@ pub(super) enum Heard {
     Fin(StreamId),
     /// The peer abandoned its direction.
     Reset(StreamId, u64),
-    /// The stream does not exist any more.
-    Gone(StreamId),
     /// Everything was read, and the peer wants to hear no more.
     Stopped(StreamId, u64),
+    /// The transport takes no more on a stream, since the peer wants to hear no more; it waits for a reset.
+    Deaf(StreamId),
 }
 
 /// All streams of messages of a session.
@@ -437,7 +437,16 @@ impl Topology {
             }
             Asked::Write(stream) => {
                 self.wrote(stream, &answer);
-                Heard::Nothing
+                match answer {
+                    Answer::Gone => Heard::Deaf(stream),
+                    Answer::Done
+                    | Answer::Blocked
+                    | Answer::Wrote { .. }
+                    | Answer::Data(_)
+                    | Answer::Fin
+                    | Answer::Reset(_)
+                    | Answer::TooLarge => Heard::Nothing,
+                }
             }
             Asked::Read(stream) => match answer {
                 Answer::Data(bytes) => {
@@ -446,7 +455,8 @@ impl Topology {
                 }
                 Answer::Fin => Heard::Fin(stream),
                 Answer::Reset(code) => Heard::Reset(stream, code),
-                Answer::Gone => Heard::Gone(stream),
+                // With its connection: an input is about to tell.
+                Answer::Gone => Heard::Nothing,
                 Answer::Done | Answer::Blocked | Answer::Wrote { .. } | Answer::TooLarge => {
                     let lane = self.lanes.get_mut(&stream);
                     let stopped = lane.and_then(|lane| lane.stopped.take());

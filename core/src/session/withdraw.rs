@@ -224,15 +224,6 @@ impl Session {
         }
     }
 
-    /// A stream of messages does not exist any more; if the whole connection does not, an input tells.
-    pub(super) fn stream_gone(&mut self, stream: StreamId) {
-        let purpose = self.topology.purpose(stream);
-        self.topology.ended_receiving(stream);
-        if let Some(Use::Request(id)) = purpose {
-            self.cancelled(id, None, Ending::Gone);
-        }
-    }
-
     /// The peer does not want to hear more on a stream of messages. What it said before that is read first: an answer
     /// and its end often come together with this.
     pub(super) fn receive_stop(&mut self, stream: StreamId, code: u64) {

@@ -352,11 +352,12 @@ impl Incoming {
                 self.end(now, id, StreamEnd::Reset(code));
                 Ok(())
             }
-            Answer::Gone => {
-                self.end(now, id, StreamEnd::Reset(ResetCode::InternalError));
-                Ok(())
-            }
-            Answer::Blocked | Answer::Done | Answer::Wrote { .. } | Answer::TooLarge => {
+            // Gone with its connection, which is not for the publisher's streams to say: an input is about to tell.
+            Answer::Gone
+            | Answer::Blocked
+            | Answer::Done
+            | Answer::Wrote { .. }
+            | Answer::TooLarge => {
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.has_bytes = false;
                 }

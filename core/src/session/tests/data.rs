@@ -7,7 +7,7 @@ use super::support::{DRAFTS, done, fetch, publish, range, settings, subscribe, s
 use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::draft::Draft;
 use crate::session::{Event, FetchItem, Misuse, Refusal, Request, Response, Role, StreamEnd};
-use crate::transport::{Dir, Input, Output};
+use crate::transport::{Closed, Dir, Input, Output};
 use crate::wire::id::{GroupId, SubgroupId};
 use crate::wire::message::{Message, PublishDone, RequestOk, SubscribeOk};
 
@@ -52,6 +52,28 @@ fn kinds(events: &[Event]) -> Vec<&'static str> {
 fn drain(peer: &mut Scripted) -> Vec<Event> {
     peer.pump();
     peer.events.drain(..).collect()
+}
+
+/// A publisher that went is not one that gave up its streams and refused its requests, which nobody could take over.
+#[test]
+fn what_is_lost_with_the_connection_is_not_told_before_its_end() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Client);
+        let (id, stream) = peer.request(Request::Subscribe(subscribe(0, "v")));
+        let answer = Message::SubscribeOk(SubscribeOk {
+            request_id: Some(id),
+            ..subscribe_ok(9, None)
+        });
+        peer.say_on(stream, &answer);
+        let data = peer.open(Dir::Uni);
+        peer.send(data, &subgroup(9, 1));
+        assert!(kinds(&drain(&mut peer)).contains(&"payload"));
+        peer.lose(data);
+        peer.lose(stream);
+        assert_eq!(drain(&mut peer), []);
+        peer.input(Input::Closed(Closed::TimedOut));
+        assert_eq!(drain(&mut peer), [Event::Closed(Closed::TimedOut)]);
+    }
 }
 
 #[test]

@@ -82,6 +82,26 @@ fn b242_cancelled_fetch_resets_its_streams() {
     }
 }
 
+/// Both streams of a FETCH are stopped: the served one is heard of first, which ends the request.
+#[test]
+fn request_stream_on_which_nothing_more_can_be_said_is_reset() {
+    let mut peer = Scripted::new(Draft::D18, Role::Server);
+    let (id, stream) = peer.asked(&Message::Fetch(fetch(0, range("v", (0, 0), (1, 0)))));
+    let data = peer.session.open_fetch(peer.now, id).unwrap();
+    let answer = Response::FetchOk(fetch_ok(at(1, 0)));
+    peer.session.respond(peer.now, id, answer).unwrap();
+    peer.store.push(data, &[5, 0], false);
+    peer.session.stream_ready(data);
+    peer.pump();
+    peer.stopped = Some(stream);
+    peer.send_stop(data, 0x1);
+    assert!(matches!(peer.event(), Some(Event::StreamStopped { .. })));
+    peer.send_stop(stream, 0x1);
+    peer.send_reset(stream, 0x1);
+    assert!(peer.heard[&stream].reset.is_some());
+    peer.assert_alive();
+}
+
 #[test]
 fn announcement_is_withdrawn_by_the_peer_and_revoked_by_it() {
     for draft in DRAFTS {

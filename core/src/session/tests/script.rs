@@ -40,6 +40,8 @@ pub(super) struct Scripted {
     pub(super) events: VecDeque<Event>,
     pub(super) no_streams: bool,
     pub(super) deaf: bool,
+    /// Nothing is taken on this stream: the peer has stopped it.
+    pub(super) stopped: Option<StreamId>,
     control: Option<StreamId>,
 }
 
@@ -61,6 +63,7 @@ impl Scripted {
             events: VecDeque::new(),
             no_streams: false,
             deaf: false,
+            stopped: None,
             control: None,
         };
         this.input(Input::Connected {
@@ -351,6 +354,9 @@ impl Scripted {
             Output::Write {
                 stream, bytes, fin, ..
             } => {
+                if self.stopped == Some(stream) {
+                    return Some(Answer::Gone);
+                }
                 if self.deaf {
                     return Some(Answer::Wrote {
                         taken: 0,
