@@ -1,25 +1,73 @@
 //! The core's conformance list over real sockets.
 
-use oxymoq_core::sim::conformance::{self, Case, Exits};
+use std::future::pending;
+use std::sync::Mutex;
+use std::thread;
+
+use oxymoq_core::sim::conformance::{self, Case, Ended, Harness, Party};
 use oxymoq_tokio::Endpoint;
+use tokio::task::LocalSet;
 
-use crate::support::{client_settings, run_bound, server_settings};
+use crate::support::{block_on, client_settings, server_settings};
 
-fn run(case: &Case) -> Exits {
-    let mut server = server_settings();
-    server.transport = case.transport();
-    if let Some(server) = &mut server.server {
-        server.alpns = case.server_alpns();
+/// How many cases run at once: some only wait for a while.
+const AT_ONCE: usize = 4;
+
+/// All parties of a case in one thread.
+struct Loopback;
+
+async fn play(endpoint: Endpoint, mut party: Party) -> Ended {
+    let exit = endpoint.run(&mut party, pending()).await.unwrap();
+    party.ended(exit)
+}
+
+impl Harness for Loopback {
+    fn run(&self, case: &Case) -> Vec<Ended> {
+        let mut server = server_settings();
+        server.transport = case.transport();
+        if let Some(server) = &mut server.server {
+            server.alpns = case.server_alpns();
+        }
+        let mut client = client_settings();
+        client.transport = case.transport();
+        let endpoint = Endpoint::bind(server).unwrap();
+        let port = endpoint.local_address().port();
+        let parties = LocalSet::new();
+        let mut playing = vec![parties.spawn_local(play(endpoint, case.server()))];
+        for party in case.clients("127.0.0.1", port) {
+            let endpoint = Endpoint::bind(client.clone()).unwrap();
+            playing.push(parties.spawn_local(play(endpoint, party)));
+        }
+        block_on(parties.run_until(async {
+            let mut ended = Vec::new();
+            for party in playing {
+                ended.push(party.await.unwrap());
+            }
+            ended
+        }))
     }
-    let mut client = client_settings();
-    client.transport = case.transport();
-    let endpoint = Endpoint::bind(server).unwrap();
-    let mut connecting = case.client("127.0.0.1", endpoint.local_address().port());
-    let (server, client) = run_bound((endpoint, &mut case.server()), (client, &mut connecting));
-    Exits { server, client }
+
+    fn run_all(&self, cases: &[Case]) -> Vec<Vec<Ended>> {
+        let (next, reports) = (Mutex::new(cases.iter().enumerate()), Mutex::new(Vec::new()));
+        thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| {
+                    loop {
+                        let case = next.lock().unwrap().next();
+                        let Some((number, case)) = case else { break };
+                        let report = self.run(case);
+                        reports.lock().unwrap().push((number, report));
+                    }
+                });
+            }
+        });
+        let mut reports = reports.into_inner().unwrap();
+        reports.sort_by_key(|(number, _)| *number);
+        reports.into_iter().map(|(_, report)| report).collect()
+    }
 }
 
 #[test]
 fn every_case_of_the_conformance_list_passes() {
-    conformance::check_all(run);
+    conformance::check_all(&Loopback);
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::task::Poll;
@@ -103,6 +103,7 @@ impl Endpoint {
         }
     }
 
+    /// Whether [`block_on`] must be told so.
     pub(crate) const fn needs_tokio(&self) -> bool {
         match self {
             #[cfg(feature = "tokio")]
@@ -134,20 +135,8 @@ pub(crate) fn client_settings() -> Settings {
     }
 }
 
-/// Runs both applications in this thread until both exit.
-pub(crate) fn run_both(
-    server: (Endpoint, &mut impl Application),
-    client: (Endpoint, &mut impl Application),
-) -> (Exit, Exit) {
-    let needs_tokio = server.0.needs_tokio() || client.0.needs_tokio();
-    let both = smol::future::zip(
-        server.0.run(server.1, pending()),
-        client.0.run(client.1, pending()),
-    );
-    block_on(needs_tokio, both)
-}
-
-/// The same as the contract list wants it, see [`Bench::run`](oxymoq_core::sim::contract::Bench::run).
+/// Runs both applications in this thread until both exit, as the contract list wants it: see
+/// [`Bench::run`](oxymoq_core::sim::contract::Bench::run).
 pub(crate) fn run_actors(server: (Endpoint, &Actor), client: (Endpoint, &Actor)) -> (Exit, Exit) {
     let needs_tokio = server.0.needs_tokio() || client.0.needs_tokio();
     let [server_ended, client_ended] = [Cell::new(false), Cell::new(false)];

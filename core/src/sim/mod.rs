@@ -49,6 +49,7 @@ pub mod contract;
 mod link;
 pub mod moqtest;
 mod network;
+mod neutral;
 pub mod node;
 mod pair;
 mod program;

@@ -1,268 +1,161 @@
 //! The conformance list: what every adapter must pass over real sockets, and the simulator in virtual time.
 //!
-//! Each [`Case`] is a server and a client program that carry their own assertions: a harness runs both, each with its own
-//! endpoint, until they exit. A runtime's test is this, with its own way to run two applications:
+//! Each [`Case`] is a scenario in one draft over QUIC or WebTransport. It is played by two or more applications, its
+//! parties: one listens, the others connect to it. The listening one is either an actor with a script, like the others, or
+//! a whole [`Relay`](crate::relay::Relay). A harness runs every party with an endpoint of its own until all have exited,
+//! and reports how each ended and what it was told. The list then checks that
+//!
+//! * every program succeeded: scripts wait for what must happen, and fail at what must not;
+//! * everybody was told the same, in the same order, as in virtual time: see [`Told`] for what counts.
+//!
+//! Whoever has an adapter of his own writes a [`Harness`], or a closure that does the same, and has the whole list:
 //!
 //! ```
-//! use oxymoq_core::sim::conformance;
-//! # fn run(case: &conformance::Case) -> conformance::Exits {
+//! use oxymoq_core::sim::conformance::{self, Case, Ended};
+//! # fn run(case: &Case) -> Vec<Ended> {
 //! #     conformance::simulate(case, 1)
 //! # }
 //!
-//! conformance::check_all(|case| {
-//!     // Listen with `case.server_alpns()` and `case.transport()`, run `case.server()` on it; connect
-//!     // `case.client(host, port)` with the same transport settings; give back how both ended.
+//! conformance::check_all(&|case: &Case| -> Vec<Ended> {
+//!     // Listen with `case.server_alpns()` and `case.transport()` at some port, and run `case.server()` there. Run each of
+//!     // `case.clients(host, port)` with an endpoint of its own and `case.transport()`; all at the same time. Give back
+//!     // `party.ended(exit)` of each.
 //!     run(case)
 //! });
 //! ```
 
-mod datagrams;
+mod actor;
+mod case;
+mod content;
+mod endings;
+mod live;
+mod namespaces;
+mod party;
+mod past;
 mod pressure;
-mod reset;
-mod setup;
-mod streams;
+mod relays;
+mod requests;
+mod session;
 
-use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::transport::Exit;
 
-use crate::draft::Draft;
-use crate::runtime::TransportSettings;
-use crate::session::{Limits, Role, Settings, Underlay};
-use crate::transport::{Closed, Exit, Target};
-use crate::wire::name::{FullTrackName, TrackName, TrackNamespace};
+pub use case::{Case, Scenario};
+pub use party::{Ended, Party, Told};
 
 use super::link::Link;
-use super::program::{Failure, Part, Program};
-use super::random::Random;
-use super::world::World;
+use super::world::{NodeId, World};
 
 /// How long a case may take; a loaded machine needs a fraction of it.
-const LIMIT: Duration = Duration::from_secs(20);
-/// The path at which the servers serve.
-const PATH: Bytes = Bytes::from_static(b"/conformance");
-/// What the client calls itself.
-const CLIENT: Bytes = Bytes::from_static(b"conformance client");
+const LIMIT: Duration = Duration::from_secs(30);
 
-/// What a case is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scenario {
-    /// Set-up, a request that is refused, and closing.
-    SetUp,
-    /// A track's subgroups over streams, complete and in order, and the end of the track.
-    Streams,
-    /// A track's objects in datagrams.
-    Datagrams,
-    /// Both sides reset a stream, and stop one.
-    ResetAndStop,
-    /// A reader that pauses holds up its writer, not the session; after it goes on everything arrives.
-    BackPressure,
-}
+/// What runs the parties of a case: an adapter, or several.
+pub trait Harness {
+    /// Runs all parties of a case until they have exited, and reports each.
+    fn run(&self, case: &Case) -> Vec<Ended>;
 
-/// A scenario over one kind of session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Case {
-    /// What happens.
-    pub scenario: Scenario,
-    /// In which draft.
-    pub draft: Draft,
-    /// Over WebTransport; otherwise over QUIC itself.
-    pub web_transport: bool,
-}
-
-/// How the server and the client of a case ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exits {
-    /// The server.
-    pub server: Exit,
-    /// The client.
-    pub client: Exit,
-}
-
-impl Scenario {
-    /// Every scenario.
-    pub const ALL: [Self; 5] = [
-        Self::SetUp,
-        Self::Streams,
-        Self::Datagrams,
-        Self::ResetAndStop,
-        Self::BackPressure,
-    ];
-}
-
-impl Case {
-    /// Every scenario over QUIC itself and over WebTransport, in every draft.
-    pub fn all() -> impl Iterator<Item = Self> {
-        Scenario::ALL.into_iter().flat_map(|scenario| {
-            Draft::ALL.into_iter().flat_map(move |draft| {
-                [false, true].into_iter().map(move |web_transport| Self {
-                    scenario,
-                    draft,
-                    web_transport,
-                })
-            })
-        })
-    }
-
-    /// What the server's endpoint must offer: all that a server speaks, whatever the case is about.
-    pub fn server_alpns(&self) -> Vec<Bytes> {
-        let drafts = Draft::ALL.map(|draft| Bytes::from_static(draft.profile().alpn.as_bytes()));
-        let mut alpns = drafts.to_vec();
-        alpns.push(Bytes::from_static(b"h3"));
-        alpns
-    }
-
-    /// How both endpoints must be set: with windows that the case can fill.
-    pub fn transport(&self) -> TransportSettings {
-        let defaults = TransportSettings::default();
-        match self.scenario {
-            Scenario::BackPressure => pressure::transport(defaults),
-            Scenario::SetUp | Scenario::Streams | Scenario::Datagrams | Scenario::ResetAndStop => {
-                defaults
-            }
-        }
-    }
-
-    /// The program that serves.
-    pub fn server(&self) -> Program {
-        let settings = self.settings(Role::Server, Bytes::new());
-        let part: Box<dyn Part> = match self.scenario {
-            Scenario::SetUp => Box::new(setup::Server::new(*self)),
-            Scenario::Streams => Box::new(streams::Server::default()),
-            Scenario::Datagrams => Box::new(datagrams::Server::default()),
-            Scenario::ResetAndStop => Box::new(reset::Both::new(Role::Server)),
-            Scenario::BackPressure => Box::new(pressure::Server::default()),
-        };
-        Program::server(settings, &Draft::ALL, part).with_limit(LIMIT)
-    }
-
-    /// The program that connects to the server.
-    pub fn client(&self, host: &str, port: u16) -> Program {
-        let authority = format!("{host}:{port}");
-        let settings = self.settings(Role::Client, Bytes::from(authority));
-        let alpn = if self.web_transport {
-            "h3"
-        } else {
-            self.draft.profile().alpn
-        };
-        let target = Target {
-            host: host.to_owned(),
-            port,
-            alpns: vec![Bytes::from_static(alpn.as_bytes())],
-        };
-        let part: Box<dyn Part> = match self.scenario {
-            Scenario::SetUp => Box::new(setup::Client::default()),
-            Scenario::Streams => Box::new(streams::Client::default()),
-            Scenario::Datagrams => Box::new(datagrams::Client::default()),
-            Scenario::ResetAndStop => Box::new(reset::Both::new(Role::Client)),
-            Scenario::BackPressure => Box::new(pressure::Client::default()),
-        };
-        Program::client(settings, &[self.draft], target, part).with_limit(LIMIT)
-    }
-
-    fn settings(&self, role: Role, authority: Bytes) -> Settings {
-        let client = role == Role::Client;
-        Settings {
-            role,
-            underlay: if self.web_transport && client {
-                Underlay::WebTransport
-            } else {
-                Underlay::RawQuic
-            },
-            path: if client { PATH } else { Bytes::new() },
-            authority,
-            accepted_paths: if client { Vec::new() } else { vec![PATH] },
-            implementation: if client { CLIENT } else { Bytes::new() },
-            authorization_tokens: Vec::new(),
-            limits: Limits::default(),
-        }
+    /// Runs several cases, and reports each in the same order. Some of them only wait for a while: a harness that can run
+    /// many at the same time needs less time for the list.
+    fn run_all(&self, cases: &[Case]) -> Vec<Vec<Ended>> {
+        cases.iter().map(|case| self.run(case)).collect()
     }
 }
 
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let over = if self.web_transport {
-            "WebTransport"
-        } else {
-            "QUIC"
-        };
-        let draft = self.draft.number();
-        write!(f, "{:?} over {over} in draft {draft}", self.scenario)
+impl<F: Fn(&Case) -> Vec<Ended>> Harness for F {
+    fn run(&self, case: &Case) -> Vec<Ended> {
+        self(case)
     }
 }
 
-/// Runs every case, and panics with all those that fail.
-pub fn check_all(mut run: impl FnMut(&Case) -> Exits) {
+/// Runs every case, and panics with what was wrong in all those that fail.
+pub fn check_all(harness: &impl Harness) {
+    let cases: Vec<Case> = Case::all().collect();
+    check(harness, &cases);
+}
+
+/// Runs these cases, and panics with what was wrong in all those that fail.
+pub fn check(harness: &impl Harness, cases: &[Case]) {
+    let mut reports = harness.run_all(cases).into_iter();
     let mut failures = Vec::new();
-    for case in Case::all() {
-        let exits = run(&case);
-        for (who, exit) in [("server", exits.server), ("client", exits.client)] {
-            if let Exit::Failure(why) = exit {
-                failures.push(format!("{case}: the {who} says: {why}"));
-            }
-        }
+    for case in cases {
+        let report = reports.next().unwrap_or_default();
+        failures.extend(judge(case, &report));
     }
     if !failures.is_empty() {
         panic!("{}", failures.join("\n"));
     }
 }
 
-/// Runs a case in virtual time over a rough path.
-pub fn simulate(case: &Case, seed: u64) -> Exits {
+/// What was wrong with a run of a case; empty: nothing.
+pub fn judge(case: &Case, report: &[Ended]) -> Vec<String> {
+    compare(case, report, &simulate(case, 0))
+}
+
+fn compare(case: &Case, report: &[Ended], expected: &[Ended]) -> Vec<String> {
+    let mut failures = Vec::new();
+    for expected in expected {
+        let party = expected.party;
+        let mut wrong = |what: String| failures.push(format!("{case}: the {party} {what}"));
+        if let Exit::Failure(why) = &expected.exit {
+            wrong(format!("failed in virtual time: {why}"));
+        }
+        let Some(ended) = report.iter().find(|ended| ended.party == party) else {
+            wrong("was not reported".to_owned());
+            continue;
+        };
+        if let Exit::Failure(why) = &ended.exit {
+            wrong(format!("says: {why}"));
+        } else if let Some(difference) = ended.told.difference(&expected.told) {
+            wrong(format!("was told {difference}"));
+        }
+    }
+    failures
+}
+
+/// Runs a case in virtual time: with seed 0 over a path without surprises, otherwise over a rough one.
+pub fn simulate(case: &Case, seed: u64) -> Vec<Ended> {
     let mut world = World::new(seed);
-    let link = Link {
+    let plain = Link {
+        max_piece: 1 << 16,
+        max_datagram: 1200,
+        ..Link::default()
+    };
+    let rough = Link {
         // Tiny pieces would only make a large transfer long.
-        max_piece: if case.scenario == Scenario::BackPressure {
-            20_000
-        } else {
-            1500
-        },
+        max_piece: if case.is_large() { 20_000 } else { 1500 },
         ..Link::rough()
     };
-    world.set_default_link(link);
+    world.set_default_link(if seed == 0 { plain } else { rough });
     let server = world.add("server", case.server(), case.transport());
     world.listen(server, "localhost", 4433, case.server_alpns());
-    let client = world.add("client", case.client("localhost", 4433), case.transport());
+    let mut nodes = vec![server];
+    for client in case.clients("localhost", 4433) {
+        let name = client.name();
+        nodes.push(world.add(name, client, case.transport()));
+    }
+    if case.scenario == Scenario::Silence {
+        // The simulator's connections die of silence only when they are cut.
+        world.run_for(Duration::from_secs(1));
+        for node in &nodes {
+            for connection in world.connections(*node) {
+                world.mute(*node, connection);
+            }
+        }
+    }
     let ended = world.run_until(
-        |world| world.exit(server).is_some() && world.exit(client).is_some(),
-        LIMIT * 2,
+        |world| nodes.iter().all(|node| world.exit(*node).is_some()),
+        LIMIT * 3,
     );
-    let exit = |node| match (world.exit(node), &ended) {
-        (Some(exit), _) => exit.clone(),
-        (None, Err(stuck)) => Exit::Failure(stuck.to_string()),
-        (None, Ok(())) => Exit::Failure("did not end".to_owned()),
+    let report = |node: &NodeId| {
+        let exit = match (world.exit(*node), &ended) {
+            (Some(exit), _) => exit.clone(),
+            (None, Err(stuck)) => Exit::Failure(stuck.to_string()),
+            (None, Ok(())) => Exit::Failure("did not end".to_owned()),
+        };
+        world.node::<Party>(*node).ended(exit)
     };
-    Exits {
-        server: exit(server),
-        client: exit(client),
-    }
-}
-
-/// The track of this name in the conformance namespace.
-fn track(name: &'static str) -> FullTrackName {
-    FullTrackName {
-        namespace: TrackNamespace::new(["conformance"]).unwrap_or_default(),
-        name: TrackName::new(name).unwrap_or_default(),
-    }
-}
-
-/// The payload of an object, different for each.
-fn payload(group: u64, subgroup: u64, object: u64, length: usize) -> Bytes {
-    let mut random = Random::new(group << 32 | subgroup << 16 | object);
-    let numbers = std::iter::repeat_with(|| random.number().to_le_bytes());
-    numbers.flatten().take(length).collect()
-}
-
-/// Fails with a reason unless the condition holds.
-fn ensure(condition: bool, why: impl FnOnce() -> String) -> Result<(), Failure> {
-    if condition { Ok(()) } else { Err(why()) }
-}
-
-/// Whether a session ended because its peer was done with it.
-fn ended_well(closed: &Closed) -> Result<(), Failure> {
-    let well = matches!(closed, Closed::ByPeer { code: 0, .. } | Closed::ByUs);
-    ensure(well, || format!("the session ended: {closed}"))
+    nodes.iter().map(report).collect()
 }
 
 #[cfg(test)]
@@ -270,21 +163,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_cases_pass_in_virtual_time() {
-        for seed in 0..2 {
-            check_all(|case| simulate(case, seed));
+    fn everybody_is_told_the_same_over_a_rough_path() {
+        for seed in 1..3 {
+            check_all(&|case: &Case| simulate(case, seed));
         }
     }
 
     #[test]
-    fn failures_are_told_with_the_case_and_the_side() {
-        let failing = |_: &Case| Exits {
-            server: Exit::Success,
-            client: Exit::Failure("it rains".to_owned()),
+    fn failures_are_told_with_the_case_and_the_party() {
+        let case = Case {
+            scenario: Scenario::SetUp,
+            ..Case::all().next().unwrap()
         };
-        let panic = std::panic::catch_unwind(|| check_all(failing)).unwrap_err();
-        let text = panic.downcast::<String>().unwrap();
-        let line = "Streams over WebTransport in draft 16: the client says: it rains";
-        assert!(text.contains(line), "{text}");
+        let mut report = simulate(&case, 1);
+        report[1].exit = Exit::Failure("it rains".to_owned());
+        let failures = judge(&case, &report);
+        let line = "SetUp over QUIC in draft 18: the client says: it rains";
+        assert_eq!(failures, [line]);
+        report.pop();
+        let line = "SetUp over QUIC in draft 18: the client was not reported";
+        assert_eq!(judge(&case, &report), [line]);
+    }
+
+    #[test]
+    fn whoever_was_told_something_else_is_named() {
+        let case = Case {
+            scenario: Scenario::SetUp,
+            ..Case::all().next().unwrap()
+        };
+        let mut report = simulate(&case, 1);
+        report[0].told = Told::default();
+        let failures = judge(&case, &report);
+        assert_eq!(failures.len(), 1);
+        assert!(
+            failures[0].contains("the server was told nothing"),
+            "{failures:?}"
+        );
     }
 }

@@ -1,39 +1,26 @@
-//! Back-pressure: the publisher offers far more than the reader takes; a request gets through all the same; when the reader
-//! goes on, everything arrives.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "a scenario names the events that it is about; no other may come"
-)]
+//! Much data, and small windows.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use crate::code::DoneCode;
 use crate::runtime::TransportSettings;
-use crate::session::{Event, Request, Response, StreamEnd};
-use crate::time::Time;
-use crate::transport::{ConnectionId, Exit, StreamId};
-use crate::wire::id::{ObjectId, RequestId, TrackAlias};
-use crate::wire::message::{RequestOk, TrackStatus};
-use crate::wire::param::Parameters;
+use crate::session::Role;
 
-use super::super::program::{Failure, Part};
-use super::super::stage::{Stage, subgroup_header};
-use super::streams::{end_track, grant, subscribe};
-use super::{ended_well, ensure, payload, track};
+use super::super::neutral::stream_name;
+use super::actor::Actor;
+use super::case::{Case, Cast};
+use super::requests::{status, status_of, sub, subscribe_all};
 
-const ALIAS: TrackAlias = TrackAlias(0);
-const STREAMS: usize = 2;
-const OBJECTS: u64 = 64;
+const STREAMS: u64 = 2;
+const OBJECTS: u64 = 32;
 const OBJECT_LENGTH: usize = 64 << 10;
-/// Eight mebibytes are offered; the transport may hold this much of them while nothing is read.
-const MOST_HELD: usize = 2 << 20;
+/// Four mebibytes are offered; the transport may hold this much of them while nothing is read.
+const MOST_HELD: usize = 1 << 20;
 /// Nothing was taken for this long: the writer is held up.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Windows of which two streams fill less than half of the connection's.
-pub(super) fn transport(defaults: TransportSettings) -> TransportSettings {
+pub(super) fn narrow(defaults: TransportSettings) -> TransportSettings {
     TransportSettings {
         receive_window: 512 << 10,
         publisher_window: 512 << 10,
@@ -43,203 +30,111 @@ pub(super) fn transport(defaults: TransportSettings) -> TransportSettings {
     }
 }
 
-/// What the objects consist of: the same bytes in each, so that sixteen of them cost no more than one.
-fn content() -> Bytes {
-    payload(1, 2, 3, OBJECT_LENGTH)
+/// Windows of a few packets.
+pub(super) fn small(defaults: TransportSettings) -> TransportSettings {
+    TransportSettings {
+        receive_window: 16 << 10,
+        publisher_window: 16 << 10,
+        stream_window: 8 << 10,
+        max_unacked: 8 << 10,
+        ..defaults
+    }
 }
 
-#[derive(Default)]
-pub(super) struct Server {
-    subscription: Option<RequestId>,
-    connection: Option<ConnectionId>,
-    taken: usize,
-    check_at: Option<Time>,
-    asked: bool,
-    resumed: bool,
-}
-
-impl Server {
-    fn publish(
-        &mut self,
-        stage: &mut Stage<'_>,
-        connection: ConnectionId,
-        id: RequestId,
-    ) -> Result<(), Failure> {
-        grant(stage, connection, id, ALIAS)?;
-        self.subscription = Some(id);
-        self.connection = Some(connection);
-        let content = content();
-        for group in (0..).take(STREAMS) {
-            let header = subgroup_header(group, 0);
-            let opened = stage.open_subgroup(connection, id, ALIAS, &header);
-            let mut subgroup = opened.map_err(|misuse| misuse.to_string())?;
-            for object in 0..OBJECTS {
-                let sent = stage.object(&mut subgroup, ObjectId(object), content.clone());
-                sent.map_err(|misuse| misuse.to_string())?;
-            }
-            stage.finish(subgroup);
+/// Waits until the transport takes no more, and sees that it did not take much.
+fn until_held_up(actor: Actor) -> Actor {
+    let mut last = None;
+    actor.step("the transport to be full", move |mind, stage| {
+        let taken = stage.taken(mind.connection()?);
+        if taken > MOST_HELD {
+            return Err(format!("the transport took {taken} unread bytes"));
         }
-        self.check_at = Some(stage.now() + QUIET);
-        end_track(stage, connection, id)
-    }
-}
-
-impl Part for Server {
-    fn handle_event(
-        &mut self,
-        stage: &mut Stage<'_>,
-        connection: ConnectionId,
-        event: Event,
-    ) -> Result<(), Failure> {
-        match event {
-            Event::Established { .. } | Event::StreamDelivered { .. } => {}
-            Event::Request {
-                id,
-                request: Request::Subscribe(subscribe),
-            } => {
-                ensure(subscribe.track == track("pressure"), || {
-                    format!("{subscribe:?}")
-                })?;
-                self.publish(stage, connection, id)?;
+        match last {
+            Some((before, at)) if before == taken && taken > 0 => {
+                if stage.now() >= at {
+                    return Ok(true);
+                }
+                mind.wake = Some(at);
             }
-            Event::Response {
-                response: Response::Ok(_),
-                ..
-            } => self.resumed = true,
-            Event::Closed(closed) => {
-                ended_well(&closed)?;
-                ensure(self.resumed, || "closed too early".to_owned())?;
-                stage.exit(Exit::Success);
+            Some(_) | None => {
+                let at = stage.now() + QUIET;
+                last = Some((taken, at));
+                mind.wake = Some(at);
             }
-            other => return Err(format!("unexpected: {other:?}")),
         }
-        Ok(())
-    }
-
-    fn handle_timeout(&mut self, stage: &mut Stage<'_>) -> Result<(), Failure> {
-        let Some(connection) = self.connection else {
-            return Ok(());
-        };
-        let taken = stage.taken(connection);
-        ensure(taken <= MOST_HELD, || {
-            format!("the transport took {taken} unread bytes")
-        })?;
-        if taken == 0 || taken > self.taken {
-            self.taken = taken;
-            self.check_at = Some(stage.now() + QUIET);
-            return Ok(());
-        }
-        self.check_at = None;
-        self.asked = true;
-        let now = stage.now();
-        let request = Request::TrackStatus(TrackStatus {
-            request_id: RequestId(0),
-            track: track("go on"),
-            parameters: Parameters::default(),
-        });
-        let asked = stage.session(connection)?.request(now, request);
-        asked.map(drop).map_err(|misuse| misuse.to_string())
-    }
-
-    fn poll_timeout(&self) -> Option<Time> {
-        self.check_at
-    }
-
-    fn waits_for(&self) -> String {
-        let (taken, asked, resumed) = (self.taken, self.asked, self.resumed);
-        format!("the end; {taken} bytes were taken, asked to go on: {asked}, answered: {resumed}")
-    }
+        Ok(false)
+    })
 }
 
-#[derive(Default)]
-pub(super) struct Client {
-    content: Bytes,
-    /// Bytes of each stream, and whether it ended.
-    streams: BTreeMap<StreamId, (usize, bool)>,
-    going_on: bool,
-    done: bool,
-}
-
-impl Client {
-    fn payload(&mut self, stream: StreamId, bytes: &Bytes) -> Result<(), Failure> {
-        let arrived = self.streams.get_mut(&stream);
-        let (so_far, _) = arrived.ok_or("a payload before its stream")?;
-        // One read may have brought them together with the stream's header.
-        ensure(self.going_on || *so_far < OBJECT_LENGTH, || {
-            format!("{stream} was read while it was paused")
-        })?;
-        let offset = *so_far % OBJECT_LENGTH;
-        let expected = self
-            .content
-            .get(offset..)
-            .and_then(|rest| rest.get(..bytes.len()));
-        ensure(expected == Some(bytes.as_ref()), || {
-            format!("other bytes at {so_far}")
-        })?;
-        *so_far += bytes.len();
-        Ok(())
-    }
-}
-
-impl Part for Client {
-    fn handle_event(
-        &mut self,
-        stage: &mut Stage<'_>,
-        connection: ConnectionId,
-        event: Event,
-    ) -> Result<(), Failure> {
-        match event {
-            Event::Established { .. } => {
-                self.content = content();
-                subscribe(stage, connection, "pressure")?;
-            }
-            Event::SubgroupOpened { stream, .. } => {
-                self.streams.insert(stream, (0, false));
-                if !self.going_on {
-                    stage.session(connection)?.pause_stream(stream);
+/// While the client reads nothing a request gets through all the same, and tells it to read on.
+pub(super) fn back_pressure(case: &Case) -> Cast {
+    let name = sub("v");
+    let objects: Vec<(u64, usize)> = (0..OBJECTS).map(|object| (object, OBJECT_LENGTH)).collect();
+    let server = Actor::new().grants(&name);
+    let server = (0..STREAMS).fold(server, |server, group| {
+        server.publishes(&name, (group, 0), &objects)
+    });
+    let server = until_held_up(server)
+        .asks_and_hears(status("go on"), "ok")
+        .ends(&name, DoneCode::TrackEnded)
+        .until_closed();
+    let streams: Vec<String> = (0..STREAMS)
+        .map(|group| stream_name(&name, group, 0))
+        .collect();
+    let client = Actor::new()
+        .does(|mind, _| {
+            mind.pausing = true;
+            Ok(())
+        })
+        .asks_and_hears(subscribe_all("v"), "ok")
+        .until(&status_of("go on"), "asked");
+    let client = streams.iter().fold(client, |client, stream| {
+        // One read may have brought the first with the stream's header.
+        client.never(stream, "object 1 ")
+    });
+    let client = client
+        .does(move |mind, stage| {
+            mind.pausing = false;
+            for stream in &streams {
+                if let Some(stream) = mind.log.stream(stream) {
+                    mind.session(stage)?.resume_stream(stream);
                 }
             }
-            Event::Request {
-                id,
-                request: Request::TrackStatus(_),
-            } => {
-                self.going_on = true;
-                let now = stage.now();
-                let session = stage.session(connection)?;
-                for stream in self.streams.keys() {
-                    session.resume_stream(*stream);
-                }
-                let ok = Response::Ok(RequestOk::default());
-                let answered = session.respond(now, id, ok);
-                answered.map_err(|misuse| misuse.to_string())?;
-            }
-            Event::Payload { stream, bytes } => self.payload(stream, &bytes)?,
-            Event::Response { .. } | Event::Object { .. } => {}
-            Event::SubgroupEnded { stream, end } => {
-                ensure(end == StreamEnd::Fin, || {
-                    format!("{stream} ended with {end:?}")
-                })?;
-                if let Some((_, ended)) = self.streams.get_mut(&stream) {
-                    *ended = true;
-                }
-            }
-            Event::Done { .. } => self.done = true,
-            Event::Settled { .. } => {}
-            other => return Err(format!("unexpected: {other:?}")),
-        }
-        let objects = usize::try_from(OBJECTS).unwrap_or(0);
-        let whole = |(bytes, ended): &(usize, bool)| *ended && *bytes == objects * OBJECT_LENGTH;
-        if self.done && self.streams.values().filter(|s| whole(s)).count() == STREAMS {
-            stage.exit(Exit::Success);
-        }
-        Ok(())
-    }
+            Ok(())
+        })
+        .agrees(&status_of("go on"));
+    let client = (0..STREAMS).fold(client, |client, group| {
+        client.until(&stream_name(&name, group, 0), "ends: Fin")
+    });
+    let client = client
+        .until(&name, "is done: TRACK_ENDED")
+        .until(&name, "settled");
+    Cast::pair(case, server, client)
+}
 
-    fn waits_for(&self) -> String {
-        let (streams, done) = (&self.streams, self.done);
-        format!(
-            "the track; streams: {streams:?}, going on: {}, done: {done}",
-            self.going_on
-        )
-    }
+/// Publishes three streams, and reads as many.
+fn both_ways(role: Role) -> Actor {
+    let (ours, theirs) = match role {
+        Role::Client => ("client's", "server's"),
+        Role::Server => ("server's", "client's"),
+    };
+    let (mine, wanted) = (sub(ours), sub(theirs));
+    let actor = Actor::new().asks(subscribe_all(theirs)).grants(&mine);
+    let actor = (0..3).fold(actor, |actor, group| {
+        actor.publishes(&mine, (group, 0), &[(0, 100_000), (1, 1), (2, 50_000)])
+    });
+    let actor = (0..3).fold(actor, |actor, group| {
+        actor.until(&stream_name(&wanted, group, 0), "ends: Fin")
+    });
+    actor
+        .ends(&mine, DoneCode::TrackEnded)
+        .until(&wanted, "is done: TRACK_ENDED")
+        .until(&wanted, "settled")
+}
+
+pub(super) fn small_windows(case: &Case) -> Cast {
+    let name = status_of("the end");
+    let server = both_ways(Role::Server).agrees(&name).until_closed();
+    let client = both_ways(Role::Client).asks_and_hears(status("the end"), "ok");
+    Cast::pair(case, server, client)
 }

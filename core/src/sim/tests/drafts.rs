@@ -4,17 +4,15 @@
     reason = "most events are only written down"
 )]
 
-mod neutral;
-
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::neutral::{Log, subscribe_to};
 use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::draft::Draft;
 use crate::relay::{Relay, Settings};
 use crate::session::{Event, Refusal, Request, Response, Session};
+use crate::sim::neutral::{Log, subscribe_to};
 use crate::sim::{Access, Failure, Link, Network, NodeId, Part, Program, Stage, Subgroup};
 use crate::time::Time;
 use crate::transport::ConnectionId;
@@ -225,7 +223,7 @@ impl Play {
 
     fn cancel(&mut self, who: NodeId, name: &str) {
         self.act(who, |actor, stage, now| {
-            let id = actor.log.id(name);
+            let id = actor.log.id(name).unwrap();
             let session = actor.session(stage);
             session.cancel(now, id, ResetCode::Cancelled).unwrap();
         });
@@ -233,7 +231,7 @@ impl Play {
 
     fn update(&mut self, name: &str, parameters: Parameters) {
         self.act(self.subscriber, |actor, stage, now| {
-            let id = actor.log.id(name);
+            let id = actor.log.id(name).unwrap();
             actor.session(stage).update(now, id, parameters).unwrap();
         });
     }
@@ -270,7 +268,7 @@ impl Play {
         self.act(self.subscriber, |actor, stage, now| {
             let request = Request::Fetch(Fetch {
                 request_id: RequestId(0),
-                range: range(actor.log.id(&subscription)),
+                range: range(actor.log.id(&subscription).unwrap()),
                 parameters: Parameters::default(),
             });
             let id = actor.session(stage).request(now, request).unwrap();
@@ -285,7 +283,7 @@ impl Play {
 
     fn publish_for(&mut self, name: &str, alias: TrackAlias, group: u64, count: u64) {
         self.act(self.publisher, |actor, stage, _| {
-            let id = actor.log.id(name);
+            let id = actor.log.id(name).unwrap();
             let header = SubgroupHeader {
                 group: GroupId(group),
                 subgroup: SubgroupId(0),
@@ -342,7 +340,7 @@ impl Play {
 
     fn datagram(&mut self, location: Location, end_of_group: bool) {
         self.act(self.publisher, |actor, stage, _| {
-            let id = actor.log.id(&subscribe_to(&track("v")));
+            let id = actor.log.id(&subscribe_to(&track("v"))).unwrap();
             let object = DatagramObject {
                 location,
                 priority: Some(30),
@@ -360,14 +358,17 @@ impl Play {
 
     fn done(&mut self, name: &str, code: DoneCode) {
         self.act(self.publisher, |actor, stage, now| {
-            let id = actor.log.id(name);
+            let id = actor.log.id(name).unwrap();
             actor.session(stage).done(now, id, code, "over").unwrap();
         });
     }
 
     fn lines(&self, who: NodeId) -> Vec<String> {
         let program = self.network.world.node::<Program<Actor>>(who);
-        program.part().log.lines().to_vec()
+        let lines = program.part().log.lines().iter();
+        lines
+            .map(|line| format!("{}: {}", line.about, line.text))
+            .collect()
     }
 }
 
