@@ -41,11 +41,11 @@ const QUEUE: u64 = RATE / 8 / 20;
 const LOW_TRACKS: usize = 20;
 /// The number of the other track.
 const HIGH: u64 = 99;
-/// How often something is published: one urgent object, and others that would need twice the link's time.
+/// How often something is published: one urgent object, and others that alone are more than the link carries.
 const EVERY: Duration = Duration::from_millis(100);
 const HIGH_LENGTH: usize = 2000;
 const LOW_LENGTH: usize = 64 << 10;
-const LOW_AT_A_TIME: usize = 8;
+const LOW_AT_A_TIME: usize = 5;
 
 /// What is measured.
 #[derive(Clone, Copy)]
@@ -504,7 +504,7 @@ impl fmt::Display for Outcome {
 }
 
 /// Bytes that an urgent object may find before it: what the link and the buffers of both ends hold on a busy machine, and
-/// not the four megabytes that wait behind them by then.
+/// not the two megabytes that wait behind them by then.
 const FEW: u64 = 1 << 20;
 /// Bytes of little urgency that arrive at least: more than of the urgent objects, however busy the machine is.
 const SOME: u64 = 64 << 10;
