@@ -53,6 +53,9 @@ struct Flags {
     /// Hand several packets to the network card in one call
     #[arg(long, default_value_t = true, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set, help_heading = "Limits")]
     gso: bool,
+    /// Hand data to the QUIC stack only when it can soon leave, so that what is more urgent can overtake it
+    #[arg(long = "write_late", default_value_t = true, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set, help_heading = "Limits")]
+    write_late: bool,
     #[command(flatten)]
     limits: LimitFlags,
     /// Keep objects of the past, so that a FETCH needs no publisher; without it nothing is kept
@@ -128,6 +131,7 @@ impl Flags {
             CongestionFlag::Bbr => Congestion::Bbr,
         };
         relay.transport.gso = self.gso;
+        relay.transport.write_late = self.write_late;
         self.limits.apply(relay, self.common.runtime)?;
         if !self.enable_cache {
             relay.cache.max_tracks = 0;
@@ -220,6 +224,7 @@ mod tests {
             Congestion::Bbr
         );
         assert!(bounds("").transport.gso && !bounds("--nogso").transport.gso);
+        assert!(bounds("").transport.write_late && !bounds("--nowrite_late").transport.write_late);
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Default for Limits {
         Self {
             max_tracks: 65_536,
             max_sources_per_track: 4,
-            max_live_groups: 64,
+            max_live_groups: 1024,
             remembered_groups: 8,
             remembered_finales: 64,
             max_subgroups_per_group: 4096,

@@ -153,9 +153,10 @@ impl Fanout {
         // Sources wait before subscribers are ended for what is none of their fault.
         let most = limits.max_backlog.min(limits.max_subscriber_lag / 2);
         if is_crowded {
-            // What a limit's worth of empty groups counts for.
-            let groups = u64::try_from(nearly(limits.max_live_groups)).unwrap_or(u64::MAX);
-            most.min(groups.saturating_mul(u64::from(OBJECT_OVERHEAD)) / 2)
+            // What a limit's worth of empty groups, or of empty objects, counts for.
+            let few = limits.max_live_groups.min(limits.max_objects_per_subgroup);
+            let few = u64::try_from(nearly(few)).unwrap_or(u64::MAX);
+            most.min(few.saturating_mul(u64::from(OBJECT_OVERHEAD)) / 2)
         } else if self.is_pressed() {
             most.min(limits.max_backlog_under_pressure)
         } else {
