@@ -1,11 +1,12 @@
 //! Flags that several programs have, with moxygen's names, and what they turn into.
 
 use std::fs;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{ArgAction, Args};
 use oxymoq_core::draft::Draft;
-use oxymoq_core::runtime::{Certificate, Pem, Trust};
+use oxymoq_core::runtime::{Certificate, ClientSettings, Pem, Trust};
 
 use crate::url::ServerUrl;
 
@@ -84,6 +85,42 @@ pub fn server_alpns(drafts: &[Draft]) -> Vec<Bytes> {
     let mut names = alpns(drafts);
     names.push(Bytes::from_static(b"h3"));
     names
+}
+
+/// How a client connects to its server, and what it writes down.
+#[derive(Args, Clone, Debug)]
+pub struct Connection {
+    /// How long connecting may take, in milliseconds
+    #[arg(long = "connect_timeout", value_name = "MS", default_value_t = 1000)]
+    pub connect_timeout: u64,
+    /// How long the server may take to answer, in seconds
+    #[arg(
+        long = "transaction_timeout",
+        value_name = "SECONDS",
+        default_value_t = 120
+    )]
+    pub transaction_timeout: u64,
+    /// Use QUIC itself even if the URL says https
+    #[arg(long = "quic_transport", default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub quic_transport: bool,
+    /// Write events to this file: JSON, one object a line
+    #[arg(long = "mlog_path", default_value = "", hide_default_value = true)]
+    pub mlog_path: String,
+}
+
+impl Connection {
+    /// The settings for connecting to servers that are believed so far.
+    pub const fn client(&self, trust: Trust) -> ClientSettings {
+        ClientSettings {
+            trust,
+            connect_timeout: Duration::from_millis(self.connect_timeout),
+        }
+    }
+
+    /// How long a server may take to answer.
+    pub const fn patience(&self) -> Duration {
+        Duration::from_secs(self.transaction_timeout)
+    }
 }
 
 /// What a server proves its identity with.

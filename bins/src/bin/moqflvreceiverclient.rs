@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::{ArgAction, Parser};
 use oxymoq::client::Server;
-use oxymoq::flags::{Common, ServerTrust};
+use oxymoq::flags::{Common, Connection, ServerTrust};
 use oxymoq::flv_receiver::{FlvReceiver, Limits, Pipe, Report, STDOUT, Tracks, Wish};
 use oxymoq::mlog::Mlog;
 use oxymoq::url::ServerUrl;
 use oxymoq::{catalog, cli, logging, runtime};
-use oxymoq_core::runtime::{ClientSettings, Settings, TransportSettings};
+use oxymoq_core::runtime::{Settings, TransportSettings};
 use oxymoq_core::transport::Exit;
 use oxymoq_core::wire::id::Millis;
 use oxymoq_core::wire::name::{FullTrackName, TrackName, TrackNamespace};
@@ -85,22 +85,8 @@ struct Flags {
     /// Give up an object this many milliseconds after it was published; 0: never
     #[arg(long = "delivery_timeout", value_name = "MS", default_value_t = 0)]
     delivery_timeout: u64,
-    /// How long connecting may take, in milliseconds
-    #[arg(long = "connect_timeout", value_name = "MS", default_value_t = 1000)]
-    connect_timeout: u64,
-    /// How long the server may take to answer, in seconds
-    #[arg(
-        long = "transaction_timeout",
-        value_name = "SECONDS",
-        default_value_t = 120
-    )]
-    transaction_timeout: u64,
-    /// Use QUIC itself even if the URL says https
-    #[arg(long = "quic_transport", default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    quic_transport: bool,
-    /// Write events to this file: JSON, one object a line
-    #[arg(long = "mlog_path", default_value = "", hide_default_value = true)]
-    mlog_path: String,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 fn main() -> ExitCode {
@@ -117,10 +103,7 @@ fn run(flags: &Flags) -> Result<Exit, String> {
     let url = ServerUrl::parse(&flags.connect_url)?;
     let settings = Settings {
         server: None,
-        client: ClientSettings {
-            trust: flags.trust.trust(&url)?,
-            connect_timeout: Duration::from_millis(flags.connect_timeout),
-        },
+        client: flags.connection.client(flags.trust.trust(&url)?),
         transport: TransportSettings {
             // Each frame of sound may come on a stream of its own, and all of them wait while the output is behind.
             max_uni_streams: MAX_STREAMS,
@@ -128,8 +111,8 @@ fn run(flags: &Flags) -> Result<Exit, String> {
         },
     };
     let wish = wish(flags)?;
-    let server = Server::new(url, flags.quic_transport);
-    let mlog = Mlog::create(&flags.mlog_path)?;
+    let server = Server::new(url, flags.connection.quic_transport);
+    let mlog = Mlog::create(&flags.connection.mlog_path)?;
     // Where the data is on a terminal, there is no room for a line that changes.
     let is_terminal = io::stderr().is_terminal() && flags.flv_outpath != STDOUT;
     let report = Report::new(Box::new(io::stderr()), is_terminal);
@@ -146,7 +129,7 @@ fn wish(flags: &Flags) -> Result<Wish, String> {
         fetch: flags.fetch,
         token: Bytes::from(flags.auth.clone()),
         delivery_timeout: (flags.delivery_timeout != 0).then_some(Millis(flags.delivery_timeout)),
-        transaction_timeout: Duration::from_secs(flags.transaction_timeout),
+        transaction_timeout: flags.connection.patience(),
         reconnect: Duration::from_secs(flags.reconnect_timeout),
         limits: Limits::waiting(wait),
     })

@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::{ArgAction, Parser};
 use oxymoq::client::Server;
-use oxymoq::flags::{Common, ServerTrust};
+use oxymoq::flags::{Common, Connection, ServerTrust};
 use oxymoq::flv_streamer::{Input, Job, Limits, Relay, Streamer};
 use oxymoq::mlog::Mlog;
 use oxymoq::url::ServerUrl;
 use oxymoq::{catalog, cli, logging, runtime};
 use oxymoq_core::media::packaging::Packager;
-use oxymoq_core::runtime::{ClientSettings, Settings};
+use oxymoq_core::runtime::Settings;
 use oxymoq_core::transport::Exit;
 use oxymoq_core::wire::name::{FullTrackName, TrackName, TrackNamespace};
 
@@ -72,16 +72,8 @@ struct Flags {
     /// Give up an object this many milliseconds after it was published; 0: never
     #[arg(long = "delivery_timeout", value_name = "MS", default_value_t = 0)]
     delivery_timeout: u64,
-    /// How long connecting may take, in milliseconds
-    #[arg(long = "connect_timeout", value_name = "MS", default_value_t = 1000)]
-    connect_timeout: u64,
-    /// How long the relay may take to answer, in seconds
-    #[arg(
-        long = "transaction_timeout",
-        value_name = "SECONDS",
-        default_value_t = 120
-    )]
-    transaction_timeout: u64,
+    #[command(flatten)]
+    connection: Connection,
     /// How long to try to reach the relay again when it was lost, in seconds; 0: not at all
     #[arg(
         long = "reconnect_timeout",
@@ -89,12 +81,6 @@ struct Flags {
         default_value_t = 60
     )]
     reconnect_timeout: u64,
-    /// Use QUIC itself even if the URL says https
-    #[arg(long = "quic_transport", default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    quic_transport: bool,
-    /// Write events to this file: JSON, one object a line
-    #[arg(long = "mlog_path", default_value = "", hide_default_value = true)]
-    mlog_path: String,
 }
 
 fn main() -> ExitCode {
@@ -112,20 +98,17 @@ fn run(flags: &Flags) -> Result<Exit, String> {
     let job = job(flags, &input)?;
     let settings = Settings {
         server: None,
-        client: ClientSettings {
-            trust: flags.trust.trust(&url)?,
-            connect_timeout: Duration::from_millis(flags.connect_timeout),
-        },
+        client: flags.connection.client(flags.trust.trust(&url)?),
         ..Settings::default()
     };
     let relay = Relay {
-        server: Server::new(url, flags.quic_transport),
-        quic_transport: flags.quic_transport,
+        server: Server::new(url, flags.connection.quic_transport),
+        quic_transport: flags.connection.quic_transport,
         drafts: flags.common.drafts()?,
-        patience: Duration::from_secs(flags.transaction_timeout),
+        patience: flags.connection.patience(),
         reconnect: Duration::from_secs(flags.reconnect_timeout),
     };
-    let mlog = Mlog::create(&flags.mlog_path)?;
+    let mlog = Mlog::create(&flags.connection.mlog_path)?;
     let terminal = io::stderr()
         .is_terminal()
         .then(|| -> Box<dyn Write + Send> { Box::new(io::stderr()) });

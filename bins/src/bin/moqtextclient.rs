@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::{ArgAction, Parser};
 use oxymoq::client::Server;
-use oxymoq::flags::{Common, ServerTrust};
+use oxymoq::flags::{Common, Connection, ServerTrust};
 use oxymoq::mlog::Mlog;
 use oxymoq::text_client::{Job, TextClient, Wish};
 use oxymoq::url::ServerUrl;
 use oxymoq::{cli, logging, runtime};
-use oxymoq_core::runtime::{ClientSettings, Settings};
+use oxymoq_core::runtime::Settings;
 use oxymoq_core::transport::Exit;
 use oxymoq_core::wire::id::{GroupId, Location, Millis};
 use oxymoq_core::wire::name::{FullTrackName, TrackName, TrackNamespace};
@@ -84,22 +84,8 @@ struct Flags {
     /// Let the server wait this many milliseconds for a publisher; 0: not at all (from draft 18)
     #[arg(long = "rendezvous_timeout", value_name = "MS", default_value_t = 0)]
     rendezvous_timeout: u64,
-    /// How long connecting may take, in milliseconds
-    #[arg(long = "connect_timeout", value_name = "MS", default_value_t = 1000)]
-    connect_timeout: u64,
-    /// How long the server may take to answer, in seconds
-    #[arg(
-        long = "transaction_timeout",
-        value_name = "SECONDS",
-        default_value_t = 120
-    )]
-    transaction_timeout: u64,
-    /// Use QUIC itself even if the URL says https
-    #[arg(long = "quic_transport", default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    quic_transport: bool,
-    /// Write events to this file: JSON, one object a line
-    #[arg(long = "mlog_path", default_value = "", hide_default_value = true)]
-    mlog_path: String,
+    #[command(flatten)]
+    connection: Connection,
     /// FETCH the range from --sg and --so to --eg (empty: up to now) instead of subscribing
     #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     fetch: bool,
@@ -132,10 +118,7 @@ fn run(flags: &Flags) -> Result<Exit, String> {
     let url = ServerUrl::parse(&flags.connect_url)?;
     let settings = Settings {
         server: None,
-        client: ClientSettings {
-            trust: flags.trust.trust(&url)?,
-            connect_timeout: Duration::from_millis(flags.connect_timeout),
-        },
+        client: flags.connection.client(flags.trust.trust(&url)?),
         ..Settings::default()
     };
     let range = range(flags)?;
@@ -146,10 +129,10 @@ fn run(flags: &Flags) -> Result<Exit, String> {
         unsubscribe_after: flags
             .unsubscribe
             .then(|| Duration::from_secs(flags.unsubscribe_time)),
-        transaction_timeout: Duration::from_secs(flags.transaction_timeout),
+        transaction_timeout: flags.connection.patience(),
     };
-    let server = Server::new(url, flags.quic_transport);
-    let mlog = Mlog::create(&flags.mlog_path)?;
+    let server = Server::new(url, flags.connection.quic_transport);
+    let mlog = Mlog::create(&flags.connection.mlog_path)?;
     let client = TextClient::new(server, &drafts, wish, io::stdout().lock(), mlog);
     runtime::run(flags.common.runtime, settings, client)
 }

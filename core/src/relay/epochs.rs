@@ -151,14 +151,8 @@ impl Relay {
         largest: Option<Location>,
     ) -> bool {
         let verdict = self.verdict(origin, name, largest);
-        let is_live = self
-            .tracks
-            .get(name)
-            .is_some_and(|track| track.live.is_some());
-        match verdict {
-            Verdict::StartsAnew if is_live => self.begin_epoch(now, name),
-            Verdict::StartsAnew => self.forget_past(now, name),
-            Verdict::Continues | Verdict::Unknown => {}
+        if verdict == Verdict::StartsAnew {
+            self.begin_epoch(now, name);
         }
         let of_track = properties.clone();
         let Some(live) = self.live_track(origin.connection, name, of_track, largest) else {
@@ -510,10 +504,14 @@ impl Relay {
 
     /// The sources of a track have started anew: whoever subscribes from now on gets what they bring from now on.
     pub(super) fn begin_epoch(&mut self, now: Time, name: &FullTrackName) {
-        info!("{name} starts anew");
         let Some(track) = self.tracks.get(name) else {
             return;
         };
+        if track.live.is_none() {
+            // Nobody is subscribed: there is nothing to end, and nobody to wait for.
+            return self.forget_past(now, name);
+        }
+        info!("{name} starts anew");
         let kept: Vec<(Origin, Properties)> = self
             .attached(track)
             .map(|(origin, source)| (origin, source.properties.clone()))

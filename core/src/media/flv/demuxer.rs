@@ -33,8 +33,7 @@ const TIMESCALE: u32 = 1000;
 /// while let Some(item) = demuxer.poll() {
 ///     match item {
 ///         Item::Metadata(metadata) => assert_eq!(metadata, Metadata::default()),
-///         Item::Configuration(_) | Item::Frame(_) | Item::EndOfSequence(_) => unreachable!(),
-///         Item::Warning(warning) => panic!("{warning}"),
+///         other => panic!("a file that just begins holds no {other:?}"),
 ///     }
 /// }
 /// ```

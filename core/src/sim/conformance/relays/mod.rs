@@ -44,10 +44,10 @@ fn cast<const N: usize>(
 ) -> Cast {
     let access = case.access();
     let other = Access {
-        draft: match access.draft {
-            Draft::D16 => Draft::D18,
-            Draft::D18 => Draft::D16,
-        },
+        draft: *Draft::ALL
+            .iter()
+            .find(|draft| **draft != access.draft)
+            .unwrap_or(&access.draft),
         web_transport: !access.web_transport,
     };
     let mut clients = vec![Member {
