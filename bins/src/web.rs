@@ -3,12 +3,14 @@
 //! The pages watch and publish through the relay with WebTransport. Browsers allow that, and camera and microphone, to
 //! pages of this machine without HTTPS.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use log::debug;
 use serde_json::json;
-use tiny_http::{Header, Method, Request, Response, Server};
 
 use crate::runtime::Bound;
 
@@ -17,6 +19,15 @@ type File = (&'static str, &'static str, &'static str);
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Connections that are open at once, each with a thread; further ones are closed unanswered.
+const MAX_CONNECTIONS: usize = 64;
+/// Bytes of a request up to its empty line.
+const MAX_HEAD: usize = 16 << 10;
+/// Header fields of a request.
+const MAX_HEADERS: usize = 64;
+/// How long a connection may be silent.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const FILES: [File; 12] = [
     ("/", HTML, include_str!("../web/index.html")),
@@ -44,19 +55,66 @@ pub fn serve(port: u16, relay: &Bound, path: &str) -> Result<SocketAddr, String>
     let failed = |why: &dyn std::fmt::Display| {
         format!("--web_port: no pages at http://{address}: {why}; choose another port")
     };
-    let server = Server::http(address).map_err(|error| failed(&error))?;
-    let local = server.server_addr().to_ip();
-    let local = local.ok_or_else(|| failed(&"it has no IP address"))?;
-    let settings = settings(relay, path);
+    let listener = TcpListener::bind(address).map_err(|error| failed(&error))?;
+    let local = listener.local_addr().map_err(|error| failed(&error))?;
+    let settings: Arc<str> = settings(relay, path).into();
     thread::Builder::new()
         .name("web".to_owned())
         .spawn(move || {
-            for request in server.incoming_requests() {
-                answer(request, &settings);
+            for stream in listener.incoming() {
+                if let Err(error) = stream.and_then(|stream| admit(stream, &settings)) {
+                    debug!("a browser was not answered: {error}");
+                }
             }
         })
         .map_err(|error| failed(&error))?;
     Ok(local)
+}
+
+/// Answers on a thread of the connection's own: browsers open connections in advance and leave them silent, so none may wait
+/// for another.
+fn admit(stream: TcpStream, settings: &Arc<str>) -> io::Result<()> {
+    // Every thread that answers holds a copy, and the one that accepts holds the first.
+    if Arc::strong_count(settings) > MAX_CONNECTIONS {
+        return Err(io::Error::other("too many connections"));
+    }
+    let settings = Arc::clone(settings);
+    thread::Builder::new()
+        .name("web page".to_owned())
+        .spawn(move || {
+            if let Err(error) = converse(stream, &settings) {
+                debug!("a browser went away before it had its page: {error}");
+            }
+        })
+        .map(drop)
+}
+
+/// Reads one request, answers it and closes.
+fn converse(mut stream: TcpStream, settings: &str) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut head = Vec::new();
+    let mut piece = [0; 1024];
+    while head.len() < MAX_HEAD {
+        let length = stream.read(&mut piece)?;
+        if length == 0 {
+            return Ok(());
+        }
+        head.extend_from_slice(piece.get(..length).unwrap_or_default());
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        match request.parse(&head) {
+            Ok(httparse::Status::Partial) => {}
+            Ok(httparse::Status::Complete(_)) => {
+                return stream.write_all(answer(&request, settings).as_bytes());
+            }
+            Err(error) => {
+                debug!("a browser asked in a way that is not HTTP: {error}");
+                break;
+            }
+        }
+    }
+    stream.write_all(response("400 Bad Request", HTML, "").as_bytes())
 }
 
 /// What the pages' form is filled with.
@@ -70,36 +128,30 @@ fn settings(relay: &Bound, path: &str) -> String {
     json!({ "url": url, "fingerprint": relay.certificate }).to_string()
 }
 
-fn answer(request: Request, settings: &str) {
-    let path = request.url().split('?').next().unwrap_or_default();
-    let file = FILES.iter().find(|(known, ..)| *known == path);
-    let response = match file {
-        _ if *request.method() != Method::Get => Response::from_string("").with_status_code(405),
-        Some((_, kind, content)) => typed(content, kind),
-        None if path == "/relay.json" => typed(settings, "application/json"),
-        None => Response::from_string("no such page\n").with_status_code(404),
-    };
-    if let Err(error) = request.respond(response) {
-        debug!("a browser went away before it had its page: {error}");
+fn answer(request: &httparse::Request<'_, '_>, settings: &str) -> String {
+    if request.method != Some("GET") {
+        return response("405 Method Not Allowed", HTML, "");
+    }
+    let path = request.path.and_then(|path| path.split('?').next());
+    let path = path.unwrap_or_default();
+    match FILES.iter().find(|(known, ..)| *known == path) {
+        Some((_, kind, content)) => response("200 OK", kind, content),
+        None if path == "/relay.json" => response("200 OK", "application/json", settings),
+        None => response("404 Not Found", HTML, "no such page\n"),
     }
 }
 
-fn typed(content: &str, kind: &str) -> Response<std::io::Cursor<Vec<u8>>> {
-    let mut response = Response::from_string(content);
-    // The pages change with the program; a browser must not keep old ones.
-    for (name, value) in [("Content-Type", kind), ("Cache-Control", "no-store")] {
-        if let Ok(header) = Header::from_bytes(name, value) {
-            response.add_header(header);
-        }
-    }
-    response
+/// The pages change with the program: a browser must not keep old ones.
+fn response(status: &str, kind: &str, content: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{content}",
+        content.len()
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpStream;
 
     use super::*;
 
@@ -138,7 +190,7 @@ mod tests {
         for path in named {
             assert!(paths.contains(path.as_str()), "{path}");
             let answer = ask(address, &format!("GET {path}"));
-            assert!(answer.starts_with("HTTP/1.0 200"), "{path}: {answer}");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
         }
     }
 
@@ -154,8 +206,8 @@ mod tests {
     #[test]
     fn other_paths_and_methods_are_refused() {
         let address = serve(0, &bound(), "/moq").unwrap();
-        assert!(ask(address, "GET /../Cargo.toml").starts_with("HTTP/1.0 404"));
-        assert!(ask(address, "POST /play.html").starts_with("HTTP/1.0 405"));
+        assert!(ask(address, "GET /../Cargo.toml").starts_with("HTTP/1.1 404"));
+        assert!(ask(address, "POST /play.html").starts_with("HTTP/1.1 405"));
     }
 
     #[test]
@@ -166,5 +218,45 @@ mod tests {
             error.contains("--web_port") && error.contains("another port"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn silent_connections_keep_nobody_waiting() {
+        let address = serve(0, &bound(), "/moq").unwrap();
+        let silent = [(); MAX_CONNECTIONS / 2].map(|()| TcpStream::connect(address).unwrap());
+        assert!(ask(address, "GET /play.html").starts_with("HTTP/1.1 200"));
+        for mut stream in silent.into_iter().rev() {
+            write!(stream, "GET /play.html HTTP/1.1\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn connections_beyond_the_limit_are_closed() {
+        let address = serve(0, &bound(), "/moq").unwrap();
+        let silent = [(); MAX_CONNECTIONS + 1].map(|()| TcpStream::connect(address).unwrap());
+        let mut last = silent.last().unwrap();
+        assert!(matches!(last.read(&mut [0]), Ok(0) | Err(_)));
+    }
+
+    #[test]
+    fn what_is_too_long_or_no_request_is_refused() {
+        let address = serve(0, &bound(), "/moq").unwrap();
+        assert!(ask(address, "\u{1}").starts_with("HTTP/1.1 400"));
+        let mut stream = TcpStream::connect(address).unwrap();
+        let field = format!("A: {}\r\n", "b".repeat(1000));
+        write!(stream, "GET / HTTP/1.1\r\n").unwrap();
+        for _ in 0..=MAX_HEAD / field.len() {
+            // The refusal may come, and the connection be gone, before all is written.
+            if stream.write_all(field.as_bytes()).is_err() {
+                break;
+            }
+        }
+        let mut answer = [0; 12];
+        if stream.read_exact(&mut answer).is_ok() {
+            assert_eq!(&answer, b"HTTP/1.1 400");
+        }
     }
 }
