@@ -335,6 +335,12 @@ fn aac(record: &[u8]) -> Result<Sound, &'static str> {
     if config.object_type != 2 {
         return Err("it is not AAC-LC");
     }
+    // The receiver makes a configuration of these two numbers.
+    if let Err(malformed) =
+        AudioSpecificConfig::aac_lc(config.sample_rate, config.channels).encode()
+    {
+        return Err(malformed.0);
+    }
     Ok(Sound {
         codec: moqmi::AudioCodec::Aac,
         sample_rate: config.sample_rate,
