@@ -23,8 +23,8 @@ const USUAL_TIMEBASES: [u64; 6] = [1_000, 1_000_000, 1_000_000_000, 90_000, 44_1
 const WALLCLOCKS: RangeInclusive<u64> = 1_000_000_000_000..=4_102_444_800_000;
 /// Samples per second.
 const SAMPLE_RATES: RangeInclusive<u64> = 1_000..=768_000;
-/// Channels of a signal.
-const CHANNELS: RangeInclusive<u64> = 1..=255;
+/// Samples per second that the configuration of AAC has room for.
+const AAC_RATES: RangeInclusive<u64> = 1..=0xff_ffff;
 
 impl Video {
     pub(super) fn read(fields: &Fields) -> Result<Self, Malformed> {
@@ -32,7 +32,7 @@ impl Video {
         let [sequence, pts, dts, timebase, duration, wallclock] =
             integers(list, |[_, pts, dts, timebase, _, wallclock]| {
                 plausibility([
-                    *timebase != 0,
+                    is_usable(*timebase, &[*pts, *dts]),
                     TIMEBASES.contains(timebase),
                     USUAL_TIMEBASES.contains(timebase),
                     is_wallclock(*wallclock),
@@ -95,13 +95,12 @@ impl Audio {
             channels,
             duration,
             wallclock,
-        ] = integers(list, |[_, _, timebase, rate, channels, _, wallclock]| {
+        ] = integers(list, |[_, pts, timebase, rate, channels, _, wallclock]| {
             plausibility([
-                *timebase != 0,
+                is_usable(*timebase, &[*pts]) && codec.can_have(*rate, *channels),
                 TIMEBASES.contains(timebase),
                 USUAL_TIMEBASES.contains(timebase),
                 SAMPLE_RATES.contains(rate),
-                CHANNELS.contains(channels),
                 is_wallclock(*wallclock),
             ])
         })
@@ -157,6 +156,22 @@ fn list<'a>(fields: &'a Fields, number: u64, what: &'static str) -> Result<&'a [
 
 const fn is_wallclock(value: u64) -> bool {
     value == 0 || *WALLCLOCKS.start() <= value && value <= *WALLCLOCKS.end()
+}
+
+/// Whether a frame can have these times.
+fn is_usable(timebase: u64, times: &[u64]) -> bool {
+    (1..=u64::from(u32::MAX)).contains(&timebase)
+        && times.iter().all(|time| i64::try_from(*time).is_ok())
+}
+
+impl AudioCodec {
+    /// Whether a configuration can be made of what MoqMi tells.
+    fn can_have(self, rate: u64, channels: u64) -> bool {
+        match self {
+            Self::Opus => matches!(channels, 1 | 2),
+            Self::Aac => matches!(channels, 1..=8 | 24) && AAC_RATES.contains(&rate),
+        }
+    }
 }
 
 /// Whether values can be right at all: the first of these holds. And how much speaks for them: how many hold.

@@ -318,6 +318,9 @@ fn ambiguous_lists() {
     // read as QUIC's, the timebase would be 8080
     let video = times("6a e0a100de e0a100de c15f90 28 00");
     assert_eq!(video, (10_551_518, 10_551_518, 90_000, 40));
+    // read as MoQT's, the frame's time would be above 2^63 - 1
+    let video = times("00 fffffeffffffffff 01 10 0a 7700");
+    assert_eq!(video, (0x3fff_feff_ffff_ffff, 1, 16, 10));
     // a timebase of 0 is out of the question, whatever else speaks for it
     let list = hex("09 83e8 8380 00 f03b800214 f98bcf016800 02");
     assert_eq!(metadata::count(QUIC, &list), Some(7));
