@@ -131,6 +131,7 @@ mod tests {
         assert_eq!(url.to_string(), "https://localhost:4433/moq-date");
     }
 
+    // Rules: B157
     #[test]
     fn path_and_query_are_kept_and_the_port_defaults_to_443() {
         let url = ServerUrl::parse("moqt://h/a?b=c").unwrap();
@@ -150,6 +151,7 @@ mod tests {
         assert!(url.is_loopback());
     }
 
+    // Rules: B061, B063
     #[test]
     fn what_is_wrong_is_said() {
         for (text, complaint) in [

@@ -308,6 +308,7 @@ fn is_authority(bytes: &[u8]) -> bool {
 mod tests {
     use super::{is_authority, is_path};
 
+    // Rules: B158
     #[test]
     fn paths_follow_rfc_3986() {
         for good in ["", "/", "/moq", "/a/b%20c?x=y/z?w", "?q", "//"] {
@@ -318,6 +319,7 @@ mod tests {
         }
     }
 
+    // Rules: B155
     #[test]
     fn authorities_follow_rfc_3986() {
         for good in [

@@ -366,6 +366,7 @@ mod tests {
         .unwrap()
     }
 
+    // Rules: B007
     #[test]
     fn the_drafts_own_example_of_the_text_form() {
         let full = FullTrackName::new(
@@ -378,6 +379,7 @@ mod tests {
         assert_eq!(text.parse(), Ok(full));
     }
 
+    // Rules: B008, B009, B010, B011
     #[test]
     fn text_that_is_not_the_one_form_of_a_name_does_not_parse() {
         for text in [
@@ -404,6 +406,7 @@ mod tests {
         assert_eq!("".parse(), Ok(TrackNamespace::default()));
     }
 
+    // Rules: B014
     #[test]
     fn names_have_limits() {
         let fields = |count| TrackNamespace::new(std::iter::repeat_n("a", count));
@@ -447,6 +450,7 @@ mod tests {
     }
 
     proptest! {
+        // Rules: B007
         #[test]
         fn every_name_survives_its_text(
             fields in vec(vec(any::<u8>(), 1..9), 0..5),
@@ -461,6 +465,7 @@ mod tests {
             prop_assert_eq!(full.namespace.to_string().parse(), Ok(full.namespace));
         }
 
+        // Rules: B011
         #[test]
         fn every_text_that_parses_is_the_one_form(text in "[a-c.0-2-]{0,12}") {
             if let Ok(full) = text.parse::<FullTrackName>() {

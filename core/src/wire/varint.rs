@@ -126,6 +126,7 @@ mod tests {
         (IntegerKind::Quic, &[0x40, 0x25], 37),
     ];
 
+    // Rules: B002
     #[test]
     fn examples_of_the_specifications() {
         for (kind, bytes, value) in EXAMPLES {
@@ -144,6 +145,7 @@ mod tests {
         }
     }
 
+    // Rules: B001
     #[test]
     fn integers_change_length_where_the_tables_say() {
         let vi64 = [
@@ -176,6 +178,7 @@ mod tests {
     }
 
     proptest! {
+        // Rules: B001
         #[test]
         fn every_integer_survives(bits in 0_u32..64, value: u64, quic: bool) {
             let kind = if quic { IntegerKind::Quic } else { IntegerKind::Vi64 };

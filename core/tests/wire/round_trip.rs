@@ -11,6 +11,7 @@ use super::frame;
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
+    // Rules: B099, B101, B151
     #[test]
     fn every_message_survives((origin, message) in any_message()) {
         let draft = origin.profile.draft;

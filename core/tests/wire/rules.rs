@@ -53,6 +53,7 @@ fn accepted(draft: u8, (sender, channel): (Role, Channel), number: u64, body: &s
     Message::decode(origin(draft, sender, channel), number, &hex(body)).unwrap()
 }
 
+// Rules: B090
 #[test]
 fn v1_unknown_message_type() {
     for draft in Draft::ALL {
@@ -72,6 +73,7 @@ fn v1_unknown_message_type() {
     refused(16, CLIENT_CONTROL, 0x2F00, "", "V1:");
 }
 
+// Rules: B091
 #[test]
 fn v2_length_does_not_match_the_body() {
     refused(16, CLIENT_CONTROL, 0x0A, "", "V2:");
@@ -103,6 +105,7 @@ fn v5_the_other_sides_setup() {
     refused(16, SERVER_CONTROL, 0x20, "00", "V5:");
 }
 
+// Rules: B150 (18), B152 (18)
 #[test]
 fn v12_unknown_setup_options_are_passed_over_however_often() {
     let message = accepted(
@@ -120,6 +123,7 @@ fn v12_unknown_setup_options_are_passed_over_however_often() {
     assert_eq!(message, Message::Setup(Setup::default()));
 }
 
+// Rules: B101
 #[test]
 fn v13_repeated_parameter() {
     refused(18, CLIENT_CONTROL, 0x2F00, "01 01 2f 00 01 2f", "V13:");
@@ -147,6 +151,7 @@ fn v13_repeated_parameter() {
     );
 }
 
+// Rules: B100
 #[test]
 fn v14_unknown_message_parameter() {
     refused(
@@ -168,6 +173,7 @@ fn v14_unknown_message_parameter() {
     refused(16, CLIENT_CONTROL, 0x03, "00 01 01 61 00 01 04 05", "V14:");
 }
 
+// Rules: B103
 #[test]
 fn v15_a_parameter_in_the_wrong_message() {
     // EXPIRES in a SUBSCRIBE
@@ -214,6 +220,7 @@ fn v15_is_checked_again_when_the_kind_of_request_is_known() {
     assert_eq!(parameters, Parameters::default());
 }
 
+// Rules: B004
 #[test]
 fn v16_a_value_longer_than_65535_bytes() {
     refused(18, CLIENT_CONTROL, 0x2F00, "01 c10000", "V16:");
@@ -221,6 +228,7 @@ fn v16_a_value_longer_than_65535_bytes() {
     refused(18, SERVER_REQUEST, 0x04, "01 00 0d c10000", "V16:");
 }
 
+// Rules: B003, B099
 #[test]
 fn v17_a_type_above_the_largest_integer() {
     refused(
@@ -246,6 +254,7 @@ fn v17_a_type_above_the_largest_integer() {
     );
 }
 
+// Rules: B005 (16)
 #[test]
 fn v18_a_location_that_is_none() {
     let formatting = SessionCode::KeyValueFormattingError;
@@ -267,6 +276,7 @@ fn v18_a_location_that_is_none() {
     );
 }
 
+// Rules: B104
 #[test]
 fn v19_a_filter_of_another_length() {
     for (draft, from) in [(16, CLIENT_CONTROL), (18, CLIENT_REQUEST)] {
@@ -276,6 +286,7 @@ fn v19_a_filter_of_another_length() {
     }
 }
 
+// Rules: B006
 #[test]
 fn v20_a_reason_of_more_than_1024_bytes() {
     let reason = |length: usize| format!("10 00 {:04x} {}", 0x8000 + length, "61".repeat(length));
@@ -287,6 +298,7 @@ fn v20_a_reason_of_more_than_1024_bytes() {
     refused(16, SERVER_CONTROL, 0x0B, &reason(1025), "V20:");
 }
 
+// Rules: B013
 #[test]
 fn v21_a_namespace_without_fields() {
     refused(16, CLIENT_CONTROL, 0x03, "00 00 01 76 00", "V21:");
@@ -298,6 +310,7 @@ fn v21_a_namespace_without_fields() {
     accepted(18, CLIENT_REQUEST, 0x06, "00 00 00");
 }
 
+// Rules: B013, B015
 #[test]
 fn v22_more_than_32_fields() {
     let fields = |count: usize| format!("{count:02x} {}", "01 61".repeat(count));
@@ -307,6 +320,7 @@ fn v22_more_than_32_fields() {
     }
 }
 
+// Rules: B012
 #[test]
 fn v23_an_empty_field() {
     for draft in [16, 18] {
@@ -315,6 +329,7 @@ fn v23_an_empty_field() {
     }
 }
 
+// Rules: B014
 #[test]
 fn v24_a_name_of_more_than_4096_bytes() {
     let track = |name: usize| {
@@ -332,6 +347,7 @@ fn v24_a_name_of_more_than_4096_bytes() {
     refused(16, SERVER_REQUEST, 0x08, &namespace, "V24:");
 }
 
+// Rules: B109
 #[test]
 fn v41_unknown_filter_type() {
     for (draft, from) in [(16, CLIENT_CONTROL), (18, CLIENT_REQUEST)] {
@@ -340,6 +356,7 @@ fn v41_unknown_filter_type() {
     }
 }
 
+// Rules: B110 (18)
 #[test]
 fn v42_a_last_group_beyond_the_largest_integer() {
     refused(
@@ -365,6 +382,7 @@ fn v42_a_last_group_beyond_the_largest_integer() {
     assert!(end_group < start.group);
 }
 
+// Rules: B105, B106, B107, B108
 #[test]
 fn v43_v44_v46_v47_values_out_of_range() {
     for (draft, from) in [(16, CLIENT_CONTROL), (18, CLIENT_REQUEST)] {
@@ -383,6 +401,7 @@ fn v43_v44_v46_v47_values_out_of_range() {
     accepted(18, CLIENT_REQUEST, 0x03, "00 01 01 61 00 01 02 00");
 }
 
+// Rules: B108, B119, B120
 #[test]
 fn v47_v48_v49_properties_out_of_range() {
     refused(16, SERVER_CONTROL, 0x04, "00 01 00 02 00", "V47:");
@@ -427,6 +446,7 @@ fn v47_v48_v49_properties_out_of_range() {
     );
 }
 
+// Rules: B168, B169
 #[test]
 fn v53_v54_a_goaway_with_a_uri() {
     let uri = |length: usize| format!("{:06x} {} 00", 0xC0_0000 + length, "61".repeat(length));
@@ -439,6 +459,7 @@ fn v53_v54_a_goaway_with_a_uri() {
     refused(18, CLIENT_REQUEST, 0x10, "01 61 00", "V54:");
 }
 
+// Rules: B172
 #[test]
 fn v55_a_goaway_with_a_request_id_of_its_sender() {
     let code = SessionCode::InvalidRequestId;
@@ -447,6 +468,7 @@ fn v55_a_goaway_with_a_request_id_of_its_sender() {
     accepted(18, SERVER_CONTROL, 0x10, "00 00 02");
 }
 
+// Rules: B182
 #[test]
 fn v58_a_server_redirected_to_a_uri() {
     refused(18, CLIENT_REQUEST, 0x05, "34 00 00 01 61 00 00", "V58:");
@@ -454,6 +476,7 @@ fn v58_a_server_redirected_to_a_uri() {
     accepted(18, CLIENT_REQUEST, 0x05, "34 00 00 00 00 00");
 }
 
+// Rules: B133
 #[test]
 fn v60_a_token_that_cannot_be_decoded() {
     let formatting = SessionCode::KeyValueFormattingError;
@@ -465,6 +488,7 @@ fn v60_a_token_that_cannot_be_decoded() {
     }
 }
 
+// Rules: B132
 #[test]
 fn v65_aliases_in_the_clients_setup() {
     for token in ["02 0001", "02 0201"] {
@@ -597,6 +621,7 @@ fn draft_16_cannot_say_what_came_later() {
     assert_eq!(d16(empty), Some("a track without a namespace"));
 }
 
+// Rules: B160
 #[test]
 fn draft_18_cannot_say_what_went() {
     let d18 = |message| encode(Draft::D18, CLIENT_REQUEST, message);

@@ -236,6 +236,7 @@ fn relays_that_do_not_take_the_namespace_are_told_of() {
     }
 }
 
+// Rules: B166
 #[test]
 fn a_relay_that_names_another_one_is_left_for_that() {
     for draft in DRAFTS {

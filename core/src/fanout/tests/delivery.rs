@@ -159,6 +159,7 @@ fn the_past_is_not_delivered_even_without_a_filter() {
     assert_eq!(stage.ids(subscriber), [(1, 0)]);
 }
 
+// Rules: B034
 #[test]
 fn first_object_is_told_only_if_known() {
     let mut stage = Stage::new();
@@ -245,6 +246,7 @@ fn objects_that_are_known_not_to_exist_do_not_break_a_stream() {
     assert_eq!(stage.got(subscriber).len(), 1);
 }
 
+// Rules: B032
 #[test]
 fn subgroups_never_share_a_stream() {
     let mut stage = Stage::new();

@@ -81,6 +81,7 @@ const fn subgroup(group: u8) -> [u8; 7] {
     [0x10, 9, group, 128, 0, 1, b'x']
 }
 
+// Rules: B064, B071, B090, B091
 #[test]
 fn b314_garbage_on_a_stream_costs_the_peer_that_sent_it_its_session_alone() {
     let violation = SessionCode::ProtocolViolation;

@@ -404,6 +404,7 @@ fn a_publisher_that_takes_no_more_requests_is_asked_when_it_does() {
     rig.end();
 }
 
+// Rules: B040, B041
 #[test]
 fn b040_a_publisher_that_contradicts_itself_makes_the_track_malformed() {
     for drafts in DRAFT_PAIRS {
@@ -643,6 +644,7 @@ fn what_an_early_answer_leaves_out_is_presumed_not_to_exist_only_so_often() {
     rig.end();
 }
 
+// Rules: B048, B053
 #[test]
 fn b053_a_mandatory_property_ends_fetches_of_the_track() {
     let mandatory = || {

@@ -156,6 +156,7 @@ fn b212_a_range_found_past_when_the_publisher_answers_is_refused_and_the_publish
     }
 }
 
+// Rules: B110 (16)
 #[test]
 fn b110_a_range_that_ends_before_it_starts_is_refused_in_draft_16() {
     let mut rig = Rig::new();
@@ -179,6 +180,7 @@ fn b110_a_range_that_ends_before_it_starts_is_refused_in_draft_16() {
     rig.end();
 }
 
+// Rules: B190
 #[test]
 fn b190_an_update_to_a_range_that_cannot_be_ends_the_subscription() {
     for drafts in DRAFT_PAIRS {

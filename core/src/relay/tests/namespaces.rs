@@ -177,6 +177,7 @@ fn b280_overlapping_prefixes_of_one_peer_are_refused_and_siblings_are_not() {
     }
 }
 
+// Rules: B018, B020, B021, B022
 #[test]
 fn b018_b022_reserved_namespaces_are_nobodys() {
     for (fields, name) in [(&["."][..], "v"), (&[".session"], "v"), (&[".session"], "")] {
@@ -191,6 +192,7 @@ fn b018_b022_reserved_namespaces_are_nobodys() {
     }
 }
 
+// Rules: B017
 #[test]
 fn b017_an_unknown_reserved_namespace_is_one_like_any_other() {
     let mut rig = Rig::new();

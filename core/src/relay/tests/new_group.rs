@@ -48,6 +48,7 @@ impl Rig {
     }
 }
 
+// Rules: B117
 #[test]
 fn b117_a_request_for_a_new_group_goes_to_every_source_once_until_there_is_one() {
     for drafts in DRAFT_PAIRS {
@@ -88,6 +89,7 @@ fn b117_a_request_for_a_new_group_goes_to_every_source_once_until_there_is_one()
     }
 }
 
+// Rules: B117
 #[test]
 fn b117_subscribe_and_publish_ok_ask_for_a_new_group_too() {
     for drafts in DRAFT_PAIRS {
@@ -108,6 +110,7 @@ fn b117_subscribe_and_publish_ok_ask_for_a_new_group_too() {
     }
 }
 
+// Rules: B114
 #[test]
 fn a_track_without_dynamic_groups_is_not_asked_for_one() {
     for drafts in DRAFT_PAIRS {
@@ -125,6 +128,7 @@ fn a_track_without_dynamic_groups_is_not_asked_for_one() {
     }
 }
 
+// Rules: B116
 #[test]
 fn b116_before_there_is_a_subscription_the_request_goes_with_our_own() {
     for drafts in DRAFT_PAIRS {

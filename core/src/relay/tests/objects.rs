@@ -4,6 +4,7 @@ use super::*;
 use crate::wire::param::GroupOrder;
 use crate::wire::property::Value;
 
+// Rules: B031, B043, B046, B055
 #[test]
 fn b316_b317_everything_about_an_object_arrives_as_it_was_sent() {
     for drafts in DRAFT_PAIRS {
@@ -48,6 +49,7 @@ fn b316_b317_everything_about_an_object_arrives_as_it_was_sent() {
     }
 }
 
+// Rules: B034
 #[test]
 fn b034_first_object_is_told_only_where_the_stream_begins_with_it() {
     let mut rig = Rig::new();
@@ -65,6 +67,7 @@ fn b034_first_object_is_told_only_where_the_stream_begins_with_it() {
     rig.end();
 }
 
+// Rules: B031
 #[test]
 fn b208_an_object_is_passed_on_before_it_is_whole() {
     for drafts in DRAFT_PAIRS {
@@ -83,6 +86,7 @@ fn b208_an_object_is_passed_on_before_it_is_whole() {
     }
 }
 
+// Rules: B032
 #[test]
 fn b032_subgroups_keep_their_streams() {
     for drafts in DRAFT_PAIRS {
@@ -103,6 +107,7 @@ fn b032_subgroups_keep_their_streams() {
     }
 }
 
+// Rules: B070
 #[test]
 fn b376_a_reset_stream_is_reset_downstream_with_a_code_that_is_true_there() {
     let codes = [
@@ -348,6 +353,7 @@ fn b343_the_subscribers_priority_counts_before_the_publishers() {
     }
 }
 
+// Rules: B038, B040
 #[test]
 fn b040_a_malformed_track_ends_for_everybody_and_is_cancelled_at_its_publishers() {
     for drafts in DRAFT_PAIRS {
@@ -380,6 +386,7 @@ fn b040_a_malformed_track_ends_for_everybody_and_is_cancelled_at_its_publishers(
     }
 }
 
+// Rules: B030
 #[test]
 fn b290_the_same_object_twice_and_different_is_a_malformed_track() {
     for drafts in DRAFT_PAIRS {

@@ -376,6 +376,7 @@ fn b303_a_publish_announces_no_namespace_and_attracts_nothing_else() {
     }
 }
 
+// Rules: B048, B049
 #[test]
 fn b049_a_publish_with_an_unknown_mandatory_property_is_refused() {
     let mut rig = Rig::new();

@@ -58,6 +58,7 @@ impl Rig {
     }
 }
 
+// Rules: B181
 #[test]
 fn a_redirect_to_another_track_of_the_same_publisher_is_followed() {
     for draft in Draft::ALL {
@@ -431,6 +432,7 @@ fn a_publisher_without_credit_for_requests_cannot_be_asked_and_that_is_said() {
     }
 }
 
+// Rules: B163
 #[test]
 fn a_publisher_that_sent_goaway_is_not_asked_any_more() {
     for drafts in DRAFT_PAIRS {

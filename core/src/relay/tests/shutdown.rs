@@ -113,6 +113,7 @@ fn nobody_is_let_in_during_a_shutdown() {
     rig.end();
 }
 
+// Rules: B173
 #[test]
 fn b173_requests_during_the_drain_are_refused_with_going_away() {
     for draft in Draft::ALL {

@@ -129,6 +129,7 @@ fn b344_b355_subscribers_priority_order_and_timeouts_stay_downstream() {
     }
 }
 
+// Rules: B111, B112
 #[test]
 fn b112_the_largest_object_told_is_the_larger_of_upstreams_and_what_came() {
     for drafts in DRAFT_PAIRS {
@@ -154,6 +155,7 @@ fn b112_the_largest_object_told_is_the_larger_of_upstreams_and_what_came() {
     }
 }
 
+// Rules: B111
 #[test]
 fn b111_nothing_published_means_no_largest_object() {
     for drafts in DRAFT_PAIRS {
@@ -195,6 +197,7 @@ fn b315_a_tracks_properties_are_repeated_to_each_subscriber_in_its_draft() {
     }
 }
 
+// Rules: B048, B050, B051
 #[test]
 fn b051_a_track_with_an_unknown_mandatory_property_is_refused_downstream() {
     let mut rig = Rig::new();

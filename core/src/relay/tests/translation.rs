@@ -84,6 +84,7 @@ impl Rig {
     }
 }
 
+// Rules: B043
 #[test]
 fn b386_immutable_properties_cross_byte_for_byte_and_unread() {
     let blocks: [(Draft, &'static [u8]); 6] = [
@@ -417,6 +418,7 @@ fn a_redirect_that_is_not_followed_becomes_does_not_exist() {
     }
 }
 
+// Rules: B034
 #[test]
 fn first_object_is_told_to_draft_18_only_where_draft_16_shows_it() {
     for (subgroup, first, provable) in [(0, 0, true), (4, 0, true), (0, 3, false), (4, 4, false)] {

@@ -23,6 +23,7 @@ fn everything() -> Parameters {
     }
 }
 
+// Rules: B188
 #[test]
 fn b188_every_update_of_a_subscription_is_answered_once_and_with_the_largest_location() {
     for drafts in DRAFT_PAIRS {
@@ -118,6 +119,7 @@ impl Rig {
     }
 }
 
+// Rules: B190
 #[test]
 fn b190_an_update_that_cannot_be_is_refused_and_ends_the_subscription() {
     for drafts in DRAFT_PAIRS {

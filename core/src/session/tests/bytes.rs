@@ -127,6 +127,7 @@ const ROWS: &[Row] = &[
     row("V80: fetch type 4", 0x16, &[0, 4, 0, 0, 0], PV, PV),
 ];
 
+// Rules: B012, B072, B091, B100, B101, B103, B104, B105, B107, B108, B109, B119, B120, B133
 #[test]
 fn rows_of_the_table_close_with_their_code() {
     for row in ROWS {
@@ -150,6 +151,7 @@ fn rows_of_the_table_close_with_their_code() {
     }
 }
 
+// Rules: B013, B014
 #[test]
 fn v22_v24_names_that_are_too_long_close() {
     let many = [vec![0_u8, 33], [1, b'a'].repeat(33), vec![1, b'v', 0]].concat();

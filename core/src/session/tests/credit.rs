@@ -12,6 +12,7 @@ use crate::wire::param::Parameters;
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
+// Rules: B093
 #[test]
 fn v27_request_id_of_wrong_parity_closes_with_invalid_request_id_in_16_and_18() {
     for draft in DRAFTS {
@@ -24,6 +25,7 @@ fn v27_request_id_of_wrong_parity_closes_with_invalid_request_id_in_16_and_18() 
     }
 }
 
+// Rules: B093
 #[test]
 fn v28_request_id_used_twice_closes_with_invalid_request_id_in_16_and_18() {
     for draft in DRAFTS {
@@ -57,6 +59,7 @@ fn v28_update_with_a_used_id_closes_except_a_publishs_own_in_18() {
     peer.assert_alive();
 }
 
+// Rules: B093 (16)
 #[test]
 fn v29_skipped_request_id_closes_in_16_once_no_stream_can_bring_it() {
     let mut peer = Scripted::new(Draft::D16, Role::Server);
@@ -85,6 +88,7 @@ fn v29_stream_that_ended_unread_accounts_for_a_skipped_id_in_16() {
     peer.asked(&Message::Subscribe(subscribe(4, "w")));
 }
 
+// Rules: B093 (18)
 #[test]
 fn v29_order_of_request_ids_does_not_matter_in_18() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -94,6 +98,7 @@ fn v29_order_of_request_ids_does_not_matter_in_18() {
     assert_eq!(peer.session.poll_timeout(), None);
 }
 
+// Rules: B096
 #[test]
 fn v30_request_id_beyond_the_maximum_closes_with_too_many_requests_in_16() {
     let mut mine = settings(Role::Server);
@@ -105,6 +110,7 @@ fn v30_request_id_beyond_the_maximum_closes_with_too_many_requests_in_16() {
     peer.assert_closed(SessionCode::TooManyRequests, "V30");
 }
 
+// Rules: B098
 #[test]
 fn b098_credit_is_renewed_when_requests_end_in_16() {
     let mut mine = settings(Role::Server);
@@ -129,6 +135,7 @@ fn b098_credit_is_renewed_when_requests_end_in_16() {
     peer.assert_alive();
 }
 
+// Rules: B095
 #[test]
 fn v31_max_request_id_that_does_not_increase_closes_in_16() {
     for limit in [200, 100] {
@@ -138,6 +145,7 @@ fn v31_max_request_id_that_does_not_increase_closes_in_16() {
     }
 }
 
+// Rules: B094, B097
 #[test]
 fn requests_without_credit_are_blocked_and_the_peer_is_told_once_b094_b097() {
     let mut peer = Scripted::connected(Draft::D16, settings(Role::Client));
@@ -192,6 +200,7 @@ fn requests_that_wait_for_a_stream_can_be_cancelled_without_a_trace() {
     assert_eq!(peer.session.open_requests(), 0);
 }
 
+// Rules: B186
 #[test]
 fn more_requests_than_allowed_are_refused_with_excessive_load_in_18() {
     let mut mine = settings(Role::Server);

@@ -172,6 +172,7 @@ fn unsubscribing_stops_the_streams_b222() {
     }
 }
 
+// Rules: B038, B039
 #[test]
 fn v89_malformed_track_ends_all_our_requests_for_it_b038() {
     for draft in DRAFTS {
@@ -247,6 +248,7 @@ fn fetch_is_over_when_it_was_answered_and_its_stream_ended_in_either_order() {
     }
 }
 
+// Rules: B078
 #[test]
 fn control_leaves_before_data_b078() {
     for draft in DRAFTS {
@@ -308,6 +310,7 @@ fn data_is_sent_only_for_requests_that_are_served() {
     }
 }
 
+// Rules: B068
 #[test]
 fn b241_stopping_the_stream_of_a_fetch_cancels_the_fetch() {
     for draft in DRAFTS {

@@ -31,6 +31,7 @@ fn withdraw(peer: &mut Scripted, stream: crate::transport::StreamId, in_16: &Mes
     }
 }
 
+// Rules: B070
 #[test]
 fn b209_unsubscribed_subscription_resets_its_streams() {
     for draft in DRAFTS {

@@ -48,6 +48,7 @@ fn our_control(peer: &Scripted) -> StreamId {
     }
 }
 
+// Rules: B163
 #[test]
 fn b163_no_new_requests_after_a_goaway_of_the_peer() {
     for draft in DRAFTS {
@@ -118,6 +119,7 @@ fn requests_of_the_peer_are_served_after_its_goaway() {
     }
 }
 
+// Rules: B165
 #[test]
 fn v52_second_goaway_closes_b165() {
     for draft in DRAFTS {
@@ -128,6 +130,7 @@ fn v52_second_goaway_closes_b165() {
     }
 }
 
+// Rules: B165 (18)
 #[test]
 fn v52_goaways_for_several_requests_and_the_session_are_fine_but_not_twice_for_one_in_18() {
     let mut peer = Scripted::new(Draft::D18, Role::Client);
@@ -143,6 +146,7 @@ fn v52_goaways_for_several_requests_and_the_session_are_fine_but_not_twice_for_o
     peer.assert_closed(SessionCode::ProtocolViolation, "V52");
 }
 
+// Rules: B160, B169
 #[test]
 fn v54_goaway_of_a_client_with_a_uri_closes_b169() {
     for (draft, bytes) in [
@@ -165,6 +169,7 @@ fn v54_goaway_of_a_client_with_a_uri_closes_b169() {
     }
 }
 
+// Rules: B172
 #[test]
 fn v55_goaway_with_a_request_id_of_its_sender_closes_in_18() {
     let mut peer = Scripted::new(Draft::D18, Role::Client);
@@ -172,6 +177,7 @@ fn v55_goaway_with_a_request_id_of_its_sender_closes_in_18() {
     peer.assert_closed(SessionCode::InvalidRequestId, "V55");
 }
 
+// Rules: B173
 #[test]
 fn v56_requests_after_our_goaway_are_refused_with_going_away_in_18_b173() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -196,6 +202,7 @@ fn v56_requests_after_our_goaway_are_refused_with_going_away_in_18_b173() {
     assert!(matches!(twice, Err(Misuse::WrongState(_))));
 }
 
+// Rules: B073
 #[test]
 fn v57_peer_that_does_not_leave_in_time_is_closed_with_goaway_timeout_b073() {
     for draft in DRAFTS {
@@ -220,6 +227,7 @@ fn peer_without_requests_is_closed_without_error_after_a_goaway() {
     }
 }
 
+// Rules: B170
 #[test]
 fn b170_request_that_does_not_move_in_time_is_reset_with_going_away_in_18() {
     let mut peer = Scripted::new(Draft::D18, Role::Client);

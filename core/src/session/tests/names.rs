@@ -19,6 +19,7 @@ use crate::wire::name::{FullTrackName, TrackName};
 use crate::wire::param::Parameters;
 use crate::wire::property::{Properties, Value};
 
+// Rules: B018, B021, B022, B069
 #[test]
 fn v25_v26_reserved_namespaces_are_refused_in_18_and_the_application_is_not_asked() {
     for fields in [&["."][..], &[".", "a"], &[".session"], &[".session", "x"]] {
@@ -61,6 +62,7 @@ fn v25_v26_reserved_namespaces_are_refused_in_18_and_the_application_is_not_aske
     }
 }
 
+// Rules: B016, B017, B018, B019
 #[test]
 fn other_reserved_namespaces_are_passed_on_b017_and_not_published_b016_b019() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -83,6 +85,7 @@ fn other_reserved_namespaces_are_passed_on_b017_and_not_published_b016_b019() {
     peer.request(Request::PublishNamespace(announce(0, &[".foo"])));
 }
 
+// Rules: B048, B049, B050, B052
 #[test]
 fn v50_track_with_an_unknown_mandatory_property_is_refused_or_cancelled_b048_b052() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -129,6 +132,7 @@ fn assert_unsupported(peer: &mut Scripted, stream: crate::transport::StreamId) {
     peer.assert_alive();
 }
 
+// Rules: B055
 #[test]
 fn unknown_property_that_is_not_mandatory_is_let_pass() {
     let list = [(0x3ff2, Value::Integer(1))];
@@ -143,6 +147,7 @@ fn unknown_property_that_is_not_mandatory_is_let_pass() {
     }
 }
 
+// Rules: B182
 #[test]
 fn v58_redirect_to_a_uri_by_a_client_closes_in_18() {
     let redirect = Redirect {
@@ -175,6 +180,7 @@ fn v58_redirect_to_a_uri_by_a_client_closes_in_18() {
     ));
 }
 
+// Rules: B183
 #[test]
 fn v59_redirect_of_a_namespace_request_to_a_track_closes_in_18() {
     let refusal = Message::RequestError(RequestError {
@@ -259,6 +265,7 @@ fn v87_overlapping_prefixes_are_refused_per_kind_in_18_and_over_all_in_16_b280_b
     }
 }
 
+// Rules: B194
 #[test]
 fn own_overlapping_prefixes_are_misuse_b194() {
     for draft in DRAFTS {

@@ -157,6 +157,7 @@ fn some_answer(choices: &mut Choices, id: RequestId, request: &Request) -> Respo
 
 proptest! {
 
+    // Rules: B066
     /// Two applications use everything at random, and their messages cross: neither session accuses the other.
     #[test]
     fn correct_peers_never_close_each_other(

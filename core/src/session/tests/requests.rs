@@ -15,6 +15,7 @@ use crate::wire::message::{
 };
 use crate::wire::param::{Filter, Parameters};
 
+// Rules: B090
 #[test]
 fn v1_unknown_message_type_closes_before_its_body_arrives() {
     for draft in DRAFTS {
@@ -152,6 +153,7 @@ fn a1_publish_ok_has_its_own_type_in_16_and_both_types_in_18() {
     }
 }
 
+// Rules: B180
 #[test]
 fn v38_properties_in_an_answer_to_something_else_than_track_status_close_in_18() {
     let properties = [0x04, 0x05];
@@ -367,6 +369,7 @@ fn b215_our_aliases_stand_for_one_track_each() {
     }
 }
 
+// Rules: B110 (16)
 #[test]
 fn v42_filter_that_ends_before_it_starts_is_refused_with_invalid_range_in_16() {
     let mut peer = Scripted::new(Draft::D16, Role::Server);
@@ -559,6 +562,7 @@ fn publish_ok_that_comes_after_our_publish_done_is_let_pass() {
     }
 }
 
+// Rules: B069
 #[test]
 fn b220_publish_done_and_request_error_end_their_stream() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -615,6 +619,7 @@ fn answers_are_given_once_and_only_to_the_peers_requests() {
     }
 }
 
+// Rules: B092
 #[test]
 fn b092_second_request_on_a_stream_closes_in_18() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);

@@ -48,6 +48,7 @@ fn forged(draft: Draft, sender: Role, number: u8, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
+// Rules: B153 (18), B156 (18)
 #[test]
 fn client_and_server_of_draft_18_speak_first_on_their_own_control_streams() {
     for role in ROLES {
@@ -60,6 +61,7 @@ fn client_and_server_of_draft_18_speak_first_on_their_own_control_streams() {
     }
 }
 
+// Rules: B062 (16), B153 (16), B156 (16)
 #[test]
 fn server_of_draft_16_answers_on_the_clients_control_stream() {
     let mut peer = Scripted::connected(Draft::D16, settings(Role::Server));
@@ -71,6 +73,7 @@ fn server_of_draft_16_answers_on_the_clients_control_stream() {
     assert_eq!(setup.max_request_id, Some(2048));
 }
 
+// Rules: B062, B153, B154, B156, B157
 #[test]
 fn client_on_raw_quic_tells_path_and_authority_b154_b157() {
     for draft in DRAFTS {
@@ -90,6 +93,7 @@ fn client_on_raw_quic_tells_path_and_authority_b154_b157() {
     }
 }
 
+// Rules: B066
 #[test]
 fn v3_closing_the_control_stream_closes_with_protocol_violation_in_16_and_18() {
     for draft in DRAFTS {
@@ -157,6 +161,7 @@ fn v4_second_control_stream_closes() {
     }
 }
 
+// Rules: B064
 #[test]
 fn v4_bidirectional_stream_that_begins_with_no_request_closes() {
     // REQUEST_OK without parameters in 18; in 16 PUBLISH_NAMESPACE, which belongs on the control stream.
@@ -216,6 +221,7 @@ fn v7_protocol_that_was_not_offered_closes() {
     assert_eq!(code, SessionCode::VersionNegotiationFailed);
 }
 
+// Rules: B156
 #[test]
 fn v8_path_from_a_server_or_over_webtransport_closes_with_invalid_path() {
     for draft in DRAFTS {
@@ -233,6 +239,7 @@ fn v8_path_from_a_server_or_over_webtransport_closes_with_invalid_path() {
     }
 }
 
+// Rules: B156
 #[test]
 fn v8_path_that_is_not_served_closes_with_invalid_path_and_the_root_never_does() {
     for draft in DRAFTS {
@@ -248,6 +255,7 @@ fn v8_path_that_is_not_served_closes_with_invalid_path_and_the_root_never_does()
     }
 }
 
+// Rules: B158
 #[test]
 fn v9_path_of_bad_syntax_closes_with_malformed_path() {
     for draft in DRAFTS {
@@ -257,6 +265,7 @@ fn v9_path_of_bad_syntax_closes_with_malformed_path() {
     }
 }
 
+// Rules: B153
 #[test]
 fn v10_authority_from_a_server_or_over_webtransport_closes_with_invalid_authority() {
     for draft in DRAFTS {
@@ -274,6 +283,7 @@ fn v10_authority_from_a_server_or_over_webtransport_closes_with_invalid_authorit
     }
 }
 
+// Rules: B155
 #[test]
 fn v11_authority_of_bad_syntax_closes_with_malformed_authority() {
     for draft in DRAFTS {
@@ -286,6 +296,7 @@ fn v11_authority_of_bad_syntax_closes_with_malformed_authority() {
     }
 }
 
+// Rules: B150, B152
 #[test]
 fn v12_unknown_setup_options_are_ignored_even_twice() {
     for (draft, bytes) in [
@@ -336,6 +347,7 @@ fn set_up_may_come_byte_by_byte() {
     }
 }
 
+// Rules: B065
 #[test]
 fn requests_that_arrive_before_setup_wait_for_it_b065() {
     for draft in DRAFTS {
@@ -351,6 +363,7 @@ fn requests_that_arrive_before_setup_wait_for_it_b065() {
     }
 }
 
+// Rules: B067
 #[test]
 fn no_verb_works_before_the_set_up_or_after_the_end() {
     for draft in DRAFTS {

@@ -46,6 +46,7 @@ fn heard(peer: &mut Scripted) -> Vec<Token> {
     subscribe.parameters.authorization_tokens
 }
 
+// Rules: B130, B131
 #[test]
 fn tokens_are_resolved_before_the_application_sees_them_b130_b131() {
     for draft in DRAFTS {
@@ -69,6 +70,7 @@ fn tokens_are_resolved_before_the_application_sees_them_b130_b131() {
     }
 }
 
+// Rules: B134
 #[test]
 fn v61_alias_registered_twice_closes_with_duplicate_auth_token_alias() {
     for draft in DRAFTS {
@@ -79,6 +81,7 @@ fn v61_alias_registered_twice_closes_with_duplicate_auth_token_alias() {
     }
 }
 
+// Rules: B135
 #[test]
 fn v62_unknown_alias_closes_with_unknown_auth_token_alias() {
     for draft in DRAFTS {
@@ -90,6 +93,7 @@ fn v62_unknown_alias_closes_with_unknown_auth_token_alias() {
     }
 }
 
+// Rules: B140
 #[test]
 fn v63_cache_overflow_closes_counting_16_bytes_for_each_token_b140() {
     let mut mine = settings(Role::Server);
@@ -105,6 +109,7 @@ fn v63_cache_overflow_closes_counting_16_bytes_for_each_token_b140() {
     }
 }
 
+// Rules: B143
 #[test]
 fn v64_cache_overflow_in_setup_is_used_once_b143() {
     let mut mine = settings(Role::Server);
@@ -128,6 +133,7 @@ fn v64_cache_overflow_in_setup_is_used_once_b143() {
     }
 }
 
+// Rules: B132
 #[test]
 fn v65_reference_to_an_alias_in_a_clients_setup_closes_b132() {
     for draft in DRAFTS {
@@ -142,6 +148,7 @@ fn v65_reference_to_an_alias_in_a_clients_setup_closes_b132() {
     }
 }
 
+// Rules: B137
 #[test]
 fn b137_token_of_a_refused_message_is_registered() {
     for draft in DRAFTS {
@@ -161,6 +168,7 @@ fn b137_token_of_a_refused_message_is_registered() {
     }
 }
 
+// Rules: B136
 #[test]
 fn v66_token_that_appears_twice_is_refused_with_malformed_auth_token() {
     for draft in DRAFTS {
@@ -202,6 +210,7 @@ fn sent(peer: &mut Scripted, name: &str, tokens: Vec<Token>) -> Vec<Token> {
     last.unwrap()
 }
 
+// Rules: B144
 #[test]
 fn b144_token_that_the_peer_cannot_hold_goes_by_value() {
     for draft in DRAFTS {
@@ -216,6 +225,7 @@ fn b144_token_that_the_peer_cannot_hold_goes_by_value() {
     }
 }
 
+// Rules: B141
 #[test]
 fn b141_alias_is_not_used_on_another_stream_before_its_registration_was_answered() {
     for draft in DRAFTS {
@@ -252,6 +262,7 @@ fn b141_alias_is_not_used_on_another_stream_before_its_registration_was_answered
     }
 }
 
+// Rules: B142
 #[test]
 fn b142_alias_is_not_deleted_while_a_message_that_uses_it_is_unanswered() {
     for draft in DRAFTS {

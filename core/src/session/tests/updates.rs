@@ -32,6 +32,7 @@ fn refusal() -> Refusal {
     Refusal::new(RequestCode::InvalidRange, "no")
 }
 
+// Rules: B189
 #[test]
 fn v35_update_of_a_request_that_does_not_exist_closes_in_16() {
     let mut peer = Scripted::new(Draft::D16, Role::Server);
@@ -49,6 +50,7 @@ fn v35_update_of_a_track_status_closes() {
     }
 }
 
+// Rules: B189
 #[test]
 fn v35_update_by_the_wrong_side_closes() {
     for draft in DRAFTS {
@@ -59,6 +61,7 @@ fn v35_update_by_the_wrong_side_closes() {
     }
 }
 
+// Rules: B103 (18)
 #[test]
 fn v15_v35_parameter_of_another_kind_of_request_in_an_update_closes() {
     for draft in DRAFTS {
@@ -69,6 +72,7 @@ fn v15_v35_parameter_of_another_kind_of_request_in_an_update_closes() {
     }
 }
 
+// Rules: B190
 #[test]
 fn b190_refused_update_ends_the_subscription_with_update_failed() {
     for draft in DRAFTS {
@@ -99,6 +103,7 @@ fn b190_refused_update_ends_the_subscription_with_update_failed() {
     }
 }
 
+// Rules: B191
 #[test]
 fn b191_refused_update_of_a_fetch_resets_its_data() {
     for draft in DRAFTS {
@@ -134,6 +139,7 @@ fn b191_refused_update_of_a_fetch_resets_its_data() {
     }
 }
 
+// Rules: B192
 #[test]
 fn b192_refused_update_of_a_namespace_request_closes_its_stream_in_18() {
     for request in [
@@ -155,6 +161,7 @@ fn b192_refused_update_of_a_namespace_request_closes_its_stream_in_18() {
     }
 }
 
+// Rules: B188, B193
 #[test]
 fn b188_answers_to_updates_leave_in_order_after_the_answer_to_the_request() {
     for draft in DRAFTS {
@@ -195,6 +202,7 @@ fn b188_answers_to_updates_leave_in_order_after_the_answer_to_the_request() {
     }
 }
 
+// Rules: B118
 #[test]
 fn update_that_is_refused_at_once_waits_for_the_answer_to_its_request() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);

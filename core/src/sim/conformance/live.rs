@@ -350,6 +350,7 @@ pub(super) fn until_datagrams(actor: Actor, name: &str, count: usize) -> Actor {
     actor.until_count(count, &datagrams_of(name), "datagram")
 }
 
+// Rules: B060
 /// Bursts at the client's pace. Any may be lost, but not half of them.
 pub(super) fn datagrams(case: &Case) -> Cast {
     let name = sub("d");

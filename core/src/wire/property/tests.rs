@@ -46,6 +46,7 @@ fn a_list_with_immutable_properties_is_read_as_written() {
     assert_eq!(properties.bytes()[..], bytes);
 }
 
+// Rules: B003 (18), B004 (18)
 #[test]
 fn broken_lists_are_refused() {
     assert_eq!(list(VI64, &[]).validate(), Ok(()));
@@ -144,6 +145,7 @@ fn what_a_track_does_not_say_has_a_default() {
     assert_eq!(properties.prior_object_id_gap(), Some(4));
 }
 
+// Rules: B055
 #[test]
 fn mandatory_properties_are_found_wherever_they_are() {
     let d18 = Draft::D18.profile();

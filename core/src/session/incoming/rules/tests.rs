@@ -67,6 +67,7 @@ fn gap_beyond_the_first_id_is_malformed() {
     assert_eq!(track_fault(&[integer(0x3e, 4)], at(9, 3)), rule);
 }
 
+// Rules: B047
 #[test]
 fn mandatory_track_property_on_an_object_is_malformed_v51() {
     for number in [0x4000, 0x7ffe] {

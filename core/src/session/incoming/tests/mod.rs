@@ -322,6 +322,7 @@ fn padding_is_read_and_thrown_away() {
     assert_eq!(bench.fin(1), [""; 0]);
 }
 
+// Rules: B071
 #[test]
 fn unknown_stream_type_closes_session_v67() {
     let error = bench().stream(1, &[0x2a]).unwrap_err();
@@ -723,6 +724,7 @@ fn fetch_out_of_order_is_malformed_v89() {
     );
 }
 
+// Rules: B039
 #[test]
 fn malformed_track_ends_the_subscription_and_its_object_is_not_passed_on_b038_b041() {
     let mut bench = subscribed();
