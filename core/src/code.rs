@@ -14,6 +14,10 @@
 //!
 //! A number that one draft does not know is passed on as it is, unless the other draft means something by it, or QUIC could
 //! not carry it: then INTERNAL_ERROR, as the drafts want an unknown code to be understood.
+//!
+//! The reason with which a session closes says in words which rule the peer broke. Where it begins with a number, like
+//! `V8: a path that is not served`, that is the row of `bins/tests/rules/violations.md`, a table of what peers can do
+//! wrong, what each draft asks for then, and the tests that prove it.
 
 use std::fmt;
 

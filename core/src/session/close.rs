@@ -5,7 +5,8 @@ use std::fmt;
 use crate::code::SessionCode;
 use crate::wire::{Error, NotExpressible};
 
-/// What ends a session from the inside: the code for the peer, and the rule that was broken, for logs and tests.
+/// What ends a session from the inside: the code for the peer, and the rule that was broken, for the peer, logs and tests.
+/// A number in front of it is the row of the table of violations, `bins/tests/rules/violations.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Close {
     pub(super) code: SessionCode,

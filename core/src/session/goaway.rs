@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Session;
 use super::close::{Close, Misuse};
 use super::event::Event;
-use super::request::Stage;
+use super::request::{Side, Stage};
 use super::timer::Timer;
 use crate::code::{ResetCode, SessionCode};
 use crate::draft::GoAwayForm;
@@ -22,7 +22,8 @@ impl Session {
     /// has no way to tell the peer the timeout.
     ///
     /// # Errors
-    /// [`Misuse::WrongState`] if it was said before; [`Misuse::NotExpressible`] for a single request in draft 16, for a
+    /// [`Misuse::WrongState`] if it was said before, or for a SUBSCRIBE_NAMESPACE or SUBSCRIBE_TRACKS of the peer's that is
+    /// not answered yet; [`Misuse::NotExpressible`] for a single request in draft 16, for a
     /// client that names a URI, and for a URI of more than 8192 bytes.
     pub fn go_away(
         &mut self,
@@ -54,6 +55,12 @@ impl Session {
                 let open = self.requests.find(id).ok_or(Misuse::UnknownRequest)?;
                 if open.goaway_sent || open.stage == Stage::Late {
                     return Err(Misuse::WrongState("GOAWAY was sent before, or too late"));
+                }
+                let unanswered = open.side == Side::Peer && open.stage == Stage::Pending;
+                if unanswered && open.discovering().is_some() {
+                    return Err(Misuse::WrongState(
+                        "SUBSCRIBE_NAMESPACE and SUBSCRIBE_TRACKS must be answered first",
+                    ));
                 }
                 self.say(id, &Message::GoAway(goaway))?;
                 if let Some(open) = self.requests.find_mut(id) {
@@ -121,6 +128,11 @@ impl Session {
         let Some(open) = self.requests.find_mut(id) else {
             return Ok(());
         };
+        if open.side == Side::Us && open.stage == Stage::Pending && open.discovering().is_some() {
+            return Err(Close::violation(
+                "V34: GOAWAY before the request was accepted",
+            ));
+        }
         if open.goaway_received {
             return Err(Close::violation("V52: a second GOAWAY"));
         }

@@ -15,7 +15,8 @@ use crate::transport::{Dir, Output, StreamId};
 use crate::wire::frame::Frame;
 use crate::wire::id::{Millis, RequestId};
 use crate::wire::message::{
-    Channel, FetchRange, Interest, Message, Origin, RequestError, Retry, SubscribeTracks,
+    Channel, FetchRange, Interest, Message, Origin, RequestError, RequestUpdate, Retry,
+    SubscribeTracks,
 };
 
 /// When a peer that has too many requests open may try again.
@@ -313,10 +314,7 @@ impl Session {
         Ok(None)
     }
 
-    fn receive_shared_update(
-        &mut self,
-        update: crate::wire::message::RequestUpdate,
-    ) -> Result<(), Close> {
+    fn receive_shared_update(&mut self, update: RequestUpdate) -> Result<(), Close> {
         let id = update
             .existing_request_id
             .ok_or(Close::violation("V35: an update of nothing"))?;
@@ -329,14 +327,24 @@ impl Session {
             ));
         }
         // We ended the request while the update was on its way.
+        self.refuse_lone_update(update, RequestCode::DoesNotExist, "the request is over")
+    }
+
+    /// Refuses an update on a shared control stream at once: no request waits for what comes of it.
+    pub(super) fn refuse_lone_update(
+        &mut self,
+        update: RequestUpdate,
+        code: RequestCode,
+        reason: &'static str,
+    ) -> Result<(), Close> {
         let mut tokens = update.parameters.authorization_tokens;
         self.peer_id_arrives(update.request_id)?;
         self.tokens.resolve(&mut tokens, Place::Message)?;
         let message = Message::RequestError(RequestError {
             request_id: Some(update.request_id),
-            code: RequestCode::DoesNotExist,
+            code,
             retry: Retry::Never,
-            reason: bytes::Bytes::from_static(b"the request is over"),
+            reason: bytes::Bytes::from_static(reason.as_bytes()),
             redirect: None,
         });
         let sent = self.say_on_control(&message);

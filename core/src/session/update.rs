@@ -228,20 +228,21 @@ impl Session {
         id: RequestId,
         update: RequestUpdate,
     ) -> Result<(), Close> {
+        let Some(open) = self.requests.find(id) else {
+            return Ok(());
+        };
+        if open.side == Side::Us && open.kind != Kind::Publish {
+            return Err(Close::violation("V35: REQUEST_UPDATE by the wrong side"));
+        }
+        let kind = open.kind;
+        let Some(scope) = params::update_scope(kind) else {
+            return self.receive_status_update(update);
+        };
         let RequestUpdate {
             request_id: update_id,
             mut parameters,
             ..
         } = update;
-        let Some(open) = self.requests.find(id) else {
-            return Ok(());
-        };
-        let scope = params::update_scope(open.kind)
-            .ok_or(Close::violation("V35: REQUEST_UPDATE of a TRACK_STATUS"))?;
-        if open.side == Side::Us && open.kind != Kind::Publish {
-            return Err(Close::violation("V35: REQUEST_UPDATE by the wrong side"));
-        }
-        let kind = open.kind;
         // A publisher in wide use keeps its PUBLISH alive with updates that repeat the PUBLISH's own id.
         let repeats = update_id == id
             && kind == Kind::Publish
@@ -286,6 +287,21 @@ impl Session {
             self.flush_update_answers(id);
         }
         Ok(())
+    }
+
+    /// REQUEST_UPDATE of a TRACK_STATUS that is not answered yet. Where it has a stream of its own, it must be the only
+    /// message there; elsewhere it may be updated, but it has nothing that we could change (draft 16, § REQUEST_UPDATE).
+    fn receive_status_update(&mut self, mut update: RequestUpdate) -> Result<(), Close> {
+        if !self.shares_stream() {
+            return Err(Close::violation("V35: REQUEST_UPDATE of a TRACK_STATUS"));
+        }
+        let scope = Scope::UPDATE_PUBLISH_NAMESPACE;
+        params::check_update(self.profile, scope, &mut update.parameters)?;
+        self.refuse_lone_update(
+            update,
+            RequestCode::NotSupported,
+            "a TRACK_STATUS is not updated",
+        )
     }
 
     /// Reasons to refuse an update that need no application.

@@ -20,7 +20,8 @@ use crate::code::SessionCode;
 pub struct Error {
     /// The code to close the session with.
     pub code: SessionCode,
-    /// The rule, in a few words, for logs and tests.
+    /// The rule, in a few words, for logs and tests. A number in front is its row in the table of violations, of which
+    /// [`crate::code`] tells more.
     pub rule: &'static str,
 }
 

@@ -106,6 +106,7 @@ fn b292_an_object_is_fetched_with_everything_that_it_was_published_with() {
     }
 }
 
+// Rules: V85
 #[test]
 fn b251_a_range_that_starts_after_the_largest_object_is_refused() {
     for drafts in DRAFT_PAIRS {
@@ -121,6 +122,7 @@ fn b251_a_range_that_starts_after_the_largest_object_is_refused() {
     }
 }
 
+// Rules: V85
 #[test]
 fn b251_nothing_published_is_no_range() {
     for drafts in DRAFT_PAIRS {

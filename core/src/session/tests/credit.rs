@@ -12,7 +12,7 @@ use crate::wire::param::Parameters;
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
-// Rules: B093
+// Rules: B093, V27
 #[test]
 fn v27_request_id_of_wrong_parity_closes_with_invalid_request_id_in_16_and_18() {
     for draft in DRAFTS {
@@ -25,7 +25,7 @@ fn v27_request_id_of_wrong_parity_closes_with_invalid_request_id_in_16_and_18() 
     }
 }
 
-// Rules: B093
+// Rules: B093, V28
 #[test]
 fn v28_request_id_used_twice_closes_with_invalid_request_id_in_16_and_18() {
     for draft in DRAFTS {
@@ -36,6 +36,7 @@ fn v28_request_id_used_twice_closes_with_invalid_request_id_in_16_and_18() {
     }
 }
 
+// Rules: V28
 #[test]
 fn v28_update_with_a_used_id_closes_except_a_publishs_own_in_18() {
     for draft in DRAFTS {
@@ -59,7 +60,7 @@ fn v28_update_with_a_used_id_closes_except_a_publishs_own_in_18() {
     peer.assert_alive();
 }
 
-// Rules: B093 (16)
+// Rules: B093 (16), V29 (16)
 #[test]
 fn v29_skipped_request_id_closes_in_16_once_no_stream_can_bring_it() {
     let mut peer = Scripted::new(Draft::D16, Role::Server);
@@ -88,7 +89,7 @@ fn v29_stream_that_ended_unread_accounts_for_a_skipped_id_in_16() {
     peer.asked(&Message::Subscribe(subscribe(4, "w")));
 }
 
-// Rules: B093 (18)
+// Rules: B093 (18), V29 (18)
 #[test]
 fn v29_order_of_request_ids_does_not_matter_in_18() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -98,7 +99,7 @@ fn v29_order_of_request_ids_does_not_matter_in_18() {
     assert_eq!(peer.session.poll_timeout(), None);
 }
 
-// Rules: B096
+// Rules: B096, V30 (16)
 #[test]
 fn v30_request_id_beyond_the_maximum_closes_with_too_many_requests_in_16() {
     let mut mine = settings(Role::Server);
@@ -135,7 +136,7 @@ fn b098_credit_is_renewed_when_requests_end_in_16() {
     peer.assert_alive();
 }
 
-// Rules: B095
+// Rules: B095, V31 (16)
 #[test]
 fn v31_max_request_id_that_does_not_increase_closes_in_16() {
     for limit in [200, 100] {

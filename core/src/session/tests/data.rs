@@ -172,7 +172,7 @@ fn unsubscribing_stops_the_streams_b222() {
     }
 }
 
-// Rules: B038, B039
+// Rules: B038, B039, V89
 #[test]
 fn v89_malformed_track_ends_all_our_requests_for_it_b038() {
     for draft in DRAFTS {

@@ -367,6 +367,7 @@ fn joining_fetch_waits_for_the_answer_to_its_subscription() {
     }
 }
 
+// Rules: V81
 #[test]
 fn v81_joining_fetch_of_no_subscription_is_refused_b248() {
     for draft in DRAFTS {
@@ -383,6 +384,7 @@ fn v81_joining_fetch_of_no_subscription_is_refused_b248() {
     }
 }
 
+// Rules: V82
 #[test]
 fn v82_joining_fetch_of_a_subscription_with_another_filter_closes_in_16_only() {
     for draft in DRAFTS {
@@ -406,6 +408,7 @@ fn v82_joining_fetch_of_a_subscription_with_another_filter_closes_in_16_only() {
     }
 }
 
+// Rules: V83 (18)
 #[test]
 fn v83_joining_fetch_of_a_paused_subscription_is_refused_until_it_is_resumed_in_18_b246() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -453,6 +456,27 @@ fn v83_joining_fetch_of_a_paused_subscription_is_refused_until_it_is_resumed_in_
     assert!(matches!(told.range, FetchRange::Standalone { start, .. } if start == at(19, 0)));
 }
 
+// Rules: V83 (16)
+#[test]
+fn v83_joining_fetch_of_a_paused_subscription_is_asked_for_in_16() {
+    let mut peer = Scripted::new(Draft::D16, Role::Server);
+    let (id, _) = peer.asked(&Message::Subscribe(Subscribe {
+        parameters: Parameters {
+            forward: Some(false),
+            filter: Some(Filter::LargestObject),
+            ..Parameters::default()
+        },
+        ..subscribe(0, "v")
+    }));
+    let ok = subscribe_ok(1, Some(at(10, 4)));
+    peer.session
+        .respond(peer.now, id, Response::SubscribeOk(ok))
+        .unwrap();
+    peer.asked(&join(2, id, 1));
+    peer.assert_alive();
+}
+
+// Rules: V85
 #[test]
 fn v85_joining_fetch_before_anything_was_published_is_refused_b247() {
     for draft in DRAFTS {

@@ -11,7 +11,7 @@ use crate::draft::Draft;
 use crate::session::{Event, Misuse, Request, Response, Role};
 use crate::transport::StreamId;
 use crate::wire::id::{Millis, RequestId};
-use crate::wire::message::{GoAway, Message, PublishDone, SubscribeOk};
+use crate::wire::message::{GoAway, Message, PublishDone, RequestOk, SubscribeOk};
 use crate::wire::param::Parameters;
 
 fn told(draft: Draft, id: u64) -> Message {
@@ -119,7 +119,7 @@ fn requests_of_the_peer_are_served_after_its_goaway() {
     }
 }
 
-// Rules: B165
+// Rules: B165, V52
 #[test]
 fn v52_second_goaway_closes_b165() {
     for draft in DRAFTS {
@@ -130,7 +130,7 @@ fn v52_second_goaway_closes_b165() {
     }
 }
 
-// Rules: B165 (18)
+// Rules: B165 (18), V52 (18)
 #[test]
 fn v52_goaways_for_several_requests_and_the_session_are_fine_but_not_twice_for_one_in_18() {
     let mut peer = Scripted::new(Draft::D18, Role::Client);
@@ -146,7 +146,7 @@ fn v52_goaways_for_several_requests_and_the_session_are_fine_but_not_twice_for_o
     peer.assert_closed(SessionCode::ProtocolViolation, "V52");
 }
 
-// Rules: B160, B169
+// Rules: B160, B169, V54
 #[test]
 fn v54_goaway_of_a_client_with_a_uri_closes_b169() {
     for (draft, bytes) in [
@@ -169,7 +169,7 @@ fn v54_goaway_of_a_client_with_a_uri_closes_b169() {
     }
 }
 
-// Rules: B172
+// Rules: B172, V55 (18)
 #[test]
 fn v55_goaway_with_a_request_id_of_its_sender_closes_in_18() {
     let mut peer = Scripted::new(Draft::D18, Role::Client);
@@ -177,7 +177,7 @@ fn v55_goaway_with_a_request_id_of_its_sender_closes_in_18() {
     peer.assert_closed(SessionCode::InvalidRequestId, "V55");
 }
 
-// Rules: B173
+// Rules: B173, V56 (18)
 #[test]
 fn v56_requests_after_our_goaway_are_refused_with_going_away_in_18_b173() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -202,7 +202,20 @@ fn v56_requests_after_our_goaway_are_refused_with_going_away_in_18_b173() {
     assert!(matches!(twice, Err(Misuse::WrongState(_))));
 }
 
-// Rules: B073
+// Rules: V56 (16)
+#[test]
+fn v56_requests_after_our_goaway_are_still_served_in_16() {
+    let mut peer = Scripted::new(Draft::D16, Role::Server);
+    peer.session
+        .go_away(peer.now, None, GoAway::default())
+        .unwrap();
+    let (id, _) = peer.asked(&Message::TrackStatus(status(0, "v")));
+    let ok = Response::Ok(RequestOk::default());
+    assert_eq!(peer.session.respond(peer.now, id, ok), Ok(()));
+    peer.assert_alive();
+}
+
+// Rules: B073, V57
 #[test]
 fn v57_peer_that_does_not_leave_in_time_is_closed_with_goaway_timeout_b073() {
     for draft in DRAFTS {

@@ -1,6 +1,5 @@
 //! Sessions against a scripted peer, and two sessions back to back. Tests are named by the rule that they show.
 
-mod bytes;
 mod credit;
 mod data;
 mod endings;
@@ -14,3 +13,4 @@ mod setup;
 mod support;
 mod tokens;
 mod updates;
+mod violations;

@@ -12,14 +12,14 @@ use crate::draft::Draft;
 use crate::session::{Event, Misuse, Refusal, Request, Response, Role};
 use crate::wire::id::RequestId;
 use crate::wire::message::{
-    FetchOk, Message, Publish, Redirect, RequestError, RequestOk, Subscribe, SubscribeOk,
+    FetchOk, GoAway, Message, Publish, Redirect, RequestError, RequestOk, Subscribe, SubscribeOk,
     SubscribeTracks,
 };
 use crate::wire::name::{FullTrackName, TrackName};
 use crate::wire::param::Parameters;
 use crate::wire::property::{Properties, Value};
 
-// Rules: B018, B021, B022, B069
+// Rules: B018, B021, B022, B069, V25 (18), V26 (18)
 #[test]
 fn v25_v26_reserved_namespaces_are_refused_in_18_and_the_application_is_not_asked() {
     for fields in [&["."][..], &[".", "a"], &[".session"], &[".session", "x"]] {
@@ -85,7 +85,7 @@ fn other_reserved_namespaces_are_passed_on_b017_and_not_published_b016_b019() {
     peer.request(Request::PublishNamespace(announce(0, &[".foo"])));
 }
 
-// Rules: B048, B049, B050, B052
+// Rules: B048, B049, B050, B052, V50 (18)
 #[test]
 fn v50_track_with_an_unknown_mandatory_property_is_refused_or_cancelled_b048_b052() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -147,7 +147,7 @@ fn unknown_property_that_is_not_mandatory_is_let_pass() {
     }
 }
 
-// Rules: B182
+// Rules: B182, V58 (18)
 #[test]
 fn v58_redirect_to_a_uri_by_a_client_closes_in_18() {
     let redirect = Redirect {
@@ -180,7 +180,7 @@ fn v58_redirect_to_a_uri_by_a_client_closes_in_18() {
     ));
 }
 
-// Rules: B183
+// Rules: B183, V59 (18)
 #[test]
 fn v59_redirect_of_a_namespace_request_to_a_track_closes_in_18() {
     let refusal = Message::RequestError(RequestError {
@@ -232,6 +232,7 @@ fn own_redirects_follow_the_same_rules_and_become_does_not_exist_in_16() {
     }
 }
 
+// Rules: V87
 #[test]
 fn v87_overlapping_prefixes_are_refused_per_kind_in_18_and_over_all_in_16_b280_b281() {
     for draft in DRAFTS {
@@ -280,6 +281,7 @@ fn own_overlapping_prefixes_are_misuse_b194() {
     }
 }
 
+// Rules: V34 (18)
 #[test]
 fn v34_anything_before_the_answer_to_a_namespace_request_closes_b271() {
     for draft in DRAFTS {
@@ -300,6 +302,54 @@ fn v34_anything_before_the_answer_to_a_namespace_request_closes_b271() {
     }
 }
 
+// Rules: V34 (18)
+#[test]
+fn v34_goaway_namespace_done_or_publish_blocked_before_the_answer_closes_in_18() {
+    let suffix = || crate::wire::message::Namespace {
+        suffix: namespace(&["x"]),
+    };
+    let tracks = SubscribeTracks {
+        request_id: RequestId(0),
+        prefix: namespace(&["a"]),
+        parameters: Parameters::default(),
+    };
+    let cases = [
+        (
+            Request::SubscribeNamespace(discover(0, &["a"])),
+            Message::NamespaceDone(suffix()),
+        ),
+        (
+            Request::SubscribeNamespace(discover(0, &["a"])),
+            Message::GoAway(GoAway::default()),
+        ),
+        (
+            Request::SubscribeTracks(tracks.clone()),
+            Message::GoAway(GoAway::default()),
+        ),
+        (
+            Request::SubscribeTracks(tracks),
+            Message::PublishBlocked(crate::wire::message::PublishBlocked::default()),
+        ),
+    ];
+    for (request, message) in cases {
+        let mut peer = Scripted::new(Draft::D18, Role::Client);
+        let (_, stream) = peer.request(request);
+        peer.say_on(stream, &message);
+        peer.assert_closed(SessionCode::ProtocolViolation, "V34");
+    }
+
+    // Nor do we say so.
+    let mut peer = Scripted::new(Draft::D18, Role::Server);
+    let (id, stream) = peer.asked(&Message::SubscribeNamespace(discover(0, &["a"])));
+    let early = peer.session.go_away(peer.now, Some(id), GoAway::default());
+    assert!(matches!(early, Err(Misuse::WrongState(_))));
+    // The one who asked may.
+    peer.say_on(stream, &Message::GoAway(GoAway::default()));
+    assert!(matches!(peer.event(), Some(Event::GoAway { .. })));
+    peer.assert_alive();
+}
+
+// Rules: V86
 #[test]
 fn v86_namespace_done_without_namespace_closes_b283() {
     for draft in DRAFTS {

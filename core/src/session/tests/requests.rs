@@ -15,7 +15,7 @@ use crate::wire::message::{
 };
 use crate::wire::param::{Filter, Parameters};
 
-// Rules: B090
+// Rules: B090, V1
 #[test]
 fn v1_unknown_message_type_closes_before_its_body_arrives() {
     for draft in DRAFTS {
@@ -26,6 +26,7 @@ fn v1_unknown_message_type_closes_before_its_body_arrives() {
     }
 }
 
+// Rules: V2 (18)
 #[test]
 fn v2_stream_that_ends_inside_a_message_closes() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -40,6 +41,7 @@ fn v2_stream_that_ends_inside_a_message_closes() {
     peer.assert_closed(SessionCode::ProtocolViolation, "V2");
 }
 
+// Rules: V32 (16)
 #[test]
 fn v32_answer_to_a_request_that_was_never_made_closes_in_16() {
     for id in [0, 1, 100] {
@@ -52,6 +54,7 @@ fn v32_answer_to_a_request_that_was_never_made_closes_in_16() {
     }
 }
 
+// Rules: V33
 #[test]
 fn v33_second_answer_closes() {
     for draft in DRAFTS {
@@ -79,6 +82,7 @@ fn v33_second_answer_closes() {
     }
 }
 
+// Rules: V33 (16)
 #[test]
 fn v33_answer_after_a_refusal_closes_in_16() {
     let mut peer = Scripted::new(Draft::D16, Role::Client);
@@ -153,7 +157,7 @@ fn a1_publish_ok_has_its_own_type_in_16_and_both_types_in_18() {
     }
 }
 
-// Rules: B180
+// Rules: B180, V38 (18)
 #[test]
 fn v38_properties_in_an_answer_to_something_else_than_track_status_close_in_18() {
     let properties = [0x04, 0x05];
@@ -173,6 +177,7 @@ fn v38_properties_in_an_answer_to_something_else_than_track_status_close_in_18()
     assert!(peer.heard[&stream].fin, "nothing more is to be said");
 }
 
+// Rules: V15
 #[test]
 fn v15_parameter_of_another_kind_of_answer_closes_in_18_and_is_ignored_in_16() {
     let forward = Parameters {
@@ -201,6 +206,7 @@ fn v15_parameter_of_another_kind_of_answer_closes_in_18_and_is_ignored_in_16() {
     }
 }
 
+// Rules: V39
 #[test]
 fn v39_second_subscription_of_a_track_is_refused_in_both_roles() {
     for draft in DRAFTS {
@@ -329,6 +335,7 @@ fn b207_our_pending_subscribe_ends_before_a_publish_of_its_track_is_accepted() {
     }
 }
 
+// Rules: V40
 #[test]
 fn v40_alias_of_another_established_track_closes_with_duplicate_track_alias() {
     for draft in DRAFTS {
@@ -369,7 +376,7 @@ fn b215_our_aliases_stand_for_one_track_each() {
     }
 }
 
-// Rules: B110 (16)
+// Rules: B110 (16), V42 (16)
 #[test]
 fn v42_filter_that_ends_before_it_starts_is_refused_with_invalid_range_in_16() {
     let mut peer = Scripted::new(Draft::D16, Role::Server);
@@ -415,6 +422,7 @@ fn v85_range_of_a_fetch_that_ends_before_it_starts_is_refused_b250() {
     }
 }
 
+// Rules: V84
 #[test]
 fn v84_fetch_ok_that_ends_before_the_range_starts_closes() {
     for draft in DRAFTS {
@@ -442,6 +450,7 @@ fn v84_fetch_ok_that_ends_before_the_range_starts_closes() {
     }
 }
 
+// Rules: V90 (18)
 #[test]
 fn v90_unknown_codes_never_end_a_session() {
     for draft in DRAFTS {

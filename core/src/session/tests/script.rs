@@ -432,17 +432,27 @@ impl Scripted {
         }
     }
 
-    /// Asserts that the session closed because of this rule, with one output and one event.
+    /// Asserts that the session closed because of this rule (a number of the table of violations, or words of the
+    /// reason), with one output and one event.
     #[track_caller]
     pub(super) fn assert_closed(&mut self, code: SessionCode, rule: &str) {
         self.pump();
         let failure = self.session.failure();
         assert!(failure.is_some(), "the session lives");
         let (failed, broken) = failure.unwrap();
-        assert!(broken.contains(rule), "{broken}");
+        let is_number = rule
+            .strip_prefix('V')
+            .is_some_and(|number| number.parse::<u8>().is_ok());
+        if is_number {
+            let found = broken.split(':').next();
+            assert_eq!(found, Some(rule), "{broken}");
+        } else {
+            assert!(broken.contains(rule), "{broken}");
+        }
         assert_eq!(failed, code, "{broken}");
-        let (sent, _) = self.close.clone().expect("no close was sent");
+        let (sent, reason) = self.close.clone().expect("no close was sent");
         assert_eq!(sent, code.to_wire(self.draft));
+        assert_eq!(reason, broken);
         let closed = self
             .events
             .iter()

@@ -93,7 +93,7 @@ fn client_on_raw_quic_tells_path_and_authority_b154_b157() {
     }
 }
 
-// Rules: B066
+// Rules: B066, V3
 #[test]
 fn v3_closing_the_control_stream_closes_with_protocol_violation_in_16_and_18() {
     for draft in DRAFTS {
@@ -150,6 +150,7 @@ fn what_arrived_before_the_end_of_the_control_stream_is_read_first() {
     }
 }
 
+// Rules: V4
 #[test]
 fn v4_second_control_stream_closes() {
     for (draft, dir) in [(Draft::D18, Dir::Uni), (Draft::D16, Dir::Bi)] {
@@ -161,7 +162,7 @@ fn v4_second_control_stream_closes() {
     }
 }
 
-// Rules: B064
+// Rules: B064, V4
 #[test]
 fn v4_bidirectional_stream_that_begins_with_no_request_closes() {
     // REQUEST_OK without parameters in 18; in 16 PUBLISH_NAMESPACE, which belongs on the control stream.
@@ -176,20 +177,23 @@ fn v4_bidirectional_stream_that_begins_with_no_request_closes() {
     }
 }
 
+// Rules: V5
 #[test]
 fn v5_message_before_setup_closes() {
     for draft in DRAFTS {
         let mut peer = Scripted::connected(draft, settings(Role::Client));
         let control = peer.open_control();
-        match draft {
+        let (bytes, rule): (&[u8], _) = match draft {
             // REQUEST_OK on a stream that did not say that it is for control: no stream has that type.
-            Draft::D18 => peer.send(control, &[0x07, 0, 1, 0]),
-            Draft::D16 => peer.send(control, &[0x10, 0, 1, 0]),
-        }
-        peer.assert_closed(SessionCode::ProtocolViolation, "");
+            Draft::D18 => (&[0x07, 0, 1, 0], "V67"),
+            Draft::D16 => (&[0x10, 0, 1, 0], "V5"),
+        };
+        peer.send(control, bytes);
+        peer.assert_closed(SessionCode::ProtocolViolation, rule);
     }
 }
 
+// Rules: V5 (16)
 #[test]
 fn v5_set_up_message_of_the_other_side_closes_in_16() {
     let mut peer = Scripted::connected(Draft::D16, settings(Role::Client));
@@ -198,6 +202,7 @@ fn v5_set_up_message_of_the_other_side_closes_in_16() {
     peer.assert_closed(SessionCode::ProtocolViolation, "V5");
 }
 
+// Rules: V6
 #[test]
 fn v6_second_setup_closes() {
     for draft in DRAFTS {
@@ -207,6 +212,7 @@ fn v6_second_setup_closes() {
     }
 }
 
+// Rules: V7
 #[test]
 fn v7_protocol_that_was_not_offered_closes() {
     let mut session = crate::session::Session::new(settings(Role::Client));
@@ -217,11 +223,12 @@ fn v7_protocol_that_was_not_offered_closes() {
             max_datagram: 0,
         },
     );
-    let (code, _) = session.failure().unwrap();
+    let (code, rule) = session.failure().unwrap();
     assert_eq!(code, SessionCode::VersionNegotiationFailed);
+    assert!(rule.starts_with("V7:"), "{rule}");
 }
 
-// Rules: B156
+// Rules: B156, V8
 #[test]
 fn v8_path_from_a_server_or_over_webtransport_closes_with_invalid_path() {
     for draft in DRAFTS {
@@ -239,7 +246,7 @@ fn v8_path_from_a_server_or_over_webtransport_closes_with_invalid_path() {
     }
 }
 
-// Rules: B156
+// Rules: B156, V8
 #[test]
 fn v8_path_that_is_not_served_closes_with_invalid_path_and_the_root_never_does() {
     for draft in DRAFTS {
@@ -255,7 +262,7 @@ fn v8_path_that_is_not_served_closes_with_invalid_path_and_the_root_never_does()
     }
 }
 
-// Rules: B158
+// Rules: B158, V9
 #[test]
 fn v9_path_of_bad_syntax_closes_with_malformed_path() {
     for draft in DRAFTS {
@@ -265,7 +272,7 @@ fn v9_path_of_bad_syntax_closes_with_malformed_path() {
     }
 }
 
-// Rules: B153
+// Rules: B153, V10
 #[test]
 fn v10_authority_from_a_server_or_over_webtransport_closes_with_invalid_authority() {
     for draft in DRAFTS {
@@ -283,7 +290,7 @@ fn v10_authority_from_a_server_or_over_webtransport_closes_with_invalid_authorit
     }
 }
 
-// Rules: B155
+// Rules: B155, V11
 #[test]
 fn v11_authority_of_bad_syntax_closes_with_malformed_authority() {
     for draft in DRAFTS {
@@ -296,7 +303,7 @@ fn v11_authority_of_bad_syntax_closes_with_malformed_authority() {
     }
 }
 
-// Rules: B150, B152
+// Rules: B150, B152, V12
 #[test]
 fn v12_unknown_setup_options_are_ignored_even_twice() {
     for (draft, bytes) in [
@@ -314,6 +321,7 @@ fn v12_unknown_setup_options_are_ignored_even_twice() {
     }
 }
 
+// Rules: V96
 #[test]
 fn v96_peer_that_does_not_set_up_in_time_is_closed_with_control_message_timeout() {
     for draft in DRAFTS {

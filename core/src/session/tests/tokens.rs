@@ -70,7 +70,7 @@ fn tokens_are_resolved_before_the_application_sees_them_b130_b131() {
     }
 }
 
-// Rules: B134
+// Rules: B134, V61
 #[test]
 fn v61_alias_registered_twice_closes_with_duplicate_auth_token_alias() {
     for draft in DRAFTS {
@@ -81,7 +81,7 @@ fn v61_alias_registered_twice_closes_with_duplicate_auth_token_alias() {
     }
 }
 
-// Rules: B135
+// Rules: B135, V62
 #[test]
 fn v62_unknown_alias_closes_with_unknown_auth_token_alias() {
     for draft in DRAFTS {
@@ -93,7 +93,7 @@ fn v62_unknown_alias_closes_with_unknown_auth_token_alias() {
     }
 }
 
-// Rules: B140
+// Rules: B140, V63
 #[test]
 fn v63_cache_overflow_closes_counting_16_bytes_for_each_token_b140() {
     let mut mine = settings(Role::Server);
@@ -109,7 +109,7 @@ fn v63_cache_overflow_closes_counting_16_bytes_for_each_token_b140() {
     }
 }
 
-// Rules: B143
+// Rules: B143, V64
 #[test]
 fn v64_cache_overflow_in_setup_is_used_once_b143() {
     let mut mine = settings(Role::Server);
@@ -133,7 +133,7 @@ fn v64_cache_overflow_in_setup_is_used_once_b143() {
     }
 }
 
-// Rules: B132
+// Rules: B132, V65
 #[test]
 fn v65_reference_to_an_alias_in_a_clients_setup_closes_b132() {
     for draft in DRAFTS {
@@ -168,7 +168,7 @@ fn b137_token_of_a_refused_message_is_registered() {
     }
 }
 
-// Rules: B136
+// Rules: B136, V66
 #[test]
 fn v66_token_that_appears_twice_is_refused_with_malformed_auth_token() {
     for draft in DRAFTS {

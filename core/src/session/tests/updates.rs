@@ -32,7 +32,7 @@ fn refusal() -> Refusal {
     Refusal::new(RequestCode::InvalidRange, "no")
 }
 
-// Rules: B189
+// Rules: B189, V35 (16)
 #[test]
 fn v35_update_of_a_request_that_does_not_exist_closes_in_16() {
     let mut peer = Scripted::new(Draft::D16, Role::Server);
@@ -40,17 +40,43 @@ fn v35_update_of_a_request_that_does_not_exist_closes_in_16() {
     peer.assert_closed(SessionCode::ProtocolViolation, "V35");
 }
 
+// Rules: V35
 #[test]
-fn v35_update_of_a_track_status_closes() {
+fn v35_update_of_a_track_status_closes_in_18_and_is_refused_in_16() {
     for draft in DRAFTS {
         let mut peer = Scripted::new(draft, Role::Server);
         let (id, stream) = peer.asked(&Message::TrackStatus(status(0, "v")));
+        while peer.message(stream).is_some() {}
         peer.say_on(stream, &update(2, id, Parameters::default()));
-        peer.assert_closed(SessionCode::ProtocolViolation, "V35");
+        match draft {
+            Draft::D18 => peer.assert_closed(SessionCode::ProtocolViolation, "V35"),
+            Draft::D16 => {
+                let Some(Message::RequestError(refused)) = peer.message(stream) else {
+                    panic!("not refused: {:?}", peer.session.failure());
+                };
+                assert_eq!(refused.request_id, Some(RequestId(2)));
+                assert_eq!(refused.code, RequestCode::NotSupported);
+                assert_eq!(peer.event(), None);
+                // The request itself is answered as if nothing had been.
+                let ok = Response::Ok(RequestOk::default());
+                peer.session.respond(peer.now, id, ok).unwrap();
+                let answer = peer.message(stream);
+                assert!(
+                    matches!(&answer, Some(Message::RequestOk(ok)) if ok.request_id == Some(id)),
+                    "{answer:?}"
+                );
+                peer.assert_alive();
+
+                let mut peer = Scripted::new(draft, Role::Server);
+                let (id, stream) = peer.asked(&Message::TrackStatus(status(0, "v")));
+                peer.say_on(stream, &update(2, id, paused()));
+                peer.assert_closed(SessionCode::ProtocolViolation, "V35");
+            }
+        }
     }
 }
 
-// Rules: B189
+// Rules: B189, V35
 #[test]
 fn v35_update_by_the_wrong_side_closes() {
     for draft in DRAFTS {
@@ -61,14 +87,18 @@ fn v35_update_by_the_wrong_side_closes() {
     }
 }
 
-// Rules: B103 (18)
+// Rules: B103 (18), V15 (18), V35
 #[test]
 fn v15_v35_parameter_of_another_kind_of_request_in_an_update_closes() {
     for draft in DRAFTS {
         let mut peer = Scripted::new(draft, Role::Server);
         let (id, stream) = peer.asked(&Message::Fetch(fetch(0, range("v", (0, 0), (1, 0)))));
         peer.say_on(stream, &update(2, id, paused()));
-        peer.assert_closed(SessionCode::ProtocolViolation, "V");
+        let rule = match draft {
+            Draft::D18 => "V15",
+            Draft::D16 => "V35",
+        };
+        peer.assert_closed(SessionCode::ProtocolViolation, rule);
     }
 }
 

@@ -705,6 +705,7 @@ fn fetch_that_was_cancelled_or_never_asked_is_stopped() {
     assert_eq!(bench.outcomes(), ["stop 2 CANCELLED", "fetch 2 Stopped"]);
 }
 
+// Rules: V89 (16)
 #[test]
 fn fetch_out_of_order_is_malformed_v89() {
     let mut bench = bench_of(Draft::D16);
