@@ -172,6 +172,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod client;
 pub mod code;
 pub mod draft;
 pub mod fanout;

@@ -26,7 +26,8 @@ pub struct ConnectionId(pub u64);
 /// One stream of a connection, in the core's own numbering; the adapter maps it to the stack's ids.
 ///
 /// Streams that the core opens are numbered by the core ([`StreamId::local`]); streams that the peer opens are numbered
-/// by the adapter in order of appearance ([`StreamId::peer`], counted over both directions). The two never clash.
+/// by the adapter ([`StreamId::peer`]), each once: in order of appearance, counted over both directions, or by any other
+/// rule. The two never clash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(u64);
 

@@ -6,4 +6,5 @@
     reason = "a test that meets something unexpected should stop there"
 )]
 
+mod embedded;
 mod wire;

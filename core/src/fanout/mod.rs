@@ -35,6 +35,7 @@ mod tests;
 mod track;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 
 use crate::code::{DoneCode, ResetCode};
 use crate::draft::{Draft, Profile};
@@ -89,6 +90,21 @@ pub enum Fault {
     /// The caller did what no session would.
     Misuse(&'static str),
 }
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("the track or stream is gone"),
+            Self::Stop(code) => write!(f, "no room for it: {code}"),
+            Self::Malformed(rule) | Self::Misuse(rule) => f.write_str(rule),
+            Self::Contradiction { older, rule } => {
+                write!(f, "source {} said otherwise: {rule}", older.0)
+            }
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
 
 /// Something that the owner should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
