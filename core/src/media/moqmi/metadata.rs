@@ -31,13 +31,17 @@ impl Video {
         let list = list(fields, VIDEO_METADATA, "numbers and times of a frame")?;
         let [sequence, pts, dts, timebase, duration, wallclock] =
             integers(list, |[_, pts, dts, timebase, _, wallclock]| {
-                plausibility([
-                    is_usable(*timebase, &[*pts, *dts]),
-                    TIMEBASES.contains(timebase),
-                    USUAL_TIMEBASES.contains(timebase),
-                    is_wallclock(*wallclock),
-                    dts <= pts,
-                ])
+                let usable = is_usable(*timebase, &[*pts, *dts]);
+                plausibility(
+                    *timebase,
+                    usable,
+                    [
+                        TIMEBASES.contains(timebase),
+                        USUAL_TIMEBASES.contains(timebase),
+                        is_wallclock(*wallclock),
+                        dts <= pts,
+                    ],
+                )
             })
             .ok_or(Malformed::Property(VIDEO_METADATA, UNREADABLE))?;
         if timebase == 0 {
@@ -96,13 +100,17 @@ impl Audio {
             duration,
             wallclock,
         ] = integers(list, |[_, pts, timebase, rate, channels, _, wallclock]| {
-            plausibility([
-                is_usable(*timebase, &[*pts]) && codec.can_have(*rate, *channels),
-                TIMEBASES.contains(timebase),
-                USUAL_TIMEBASES.contains(timebase),
-                SAMPLE_RATES.contains(rate),
-                is_wallclock(*wallclock),
-            ])
+            let usable = is_usable(*timebase, &[*pts]) && codec.can_have(*rate, *channels);
+            plausibility(
+                *timebase,
+                usable,
+                [
+                    TIMEBASES.contains(timebase),
+                    USUAL_TIMEBASES.contains(timebase),
+                    SAMPLE_RATES.contains(rate),
+                    is_wallclock(*wallclock),
+                ],
+            )
         })
         .ok_or(Malformed::Property(number, UNREADABLE))?;
         if timebase == 0 {
@@ -137,8 +145,8 @@ impl Audio {
 impl Text {
     pub(super) fn read(fields: &Fields) -> Result<Self, Malformed> {
         let list = list(fields, TEXT_METADATA, "number of a text")?;
-        let [sequence] =
-            integers(list, |_| (true, 0)).ok_or(Malformed::Property(TEXT_METADATA, UNREADABLE))?;
+        let [sequence] = integers(list, |_| (true, true, 0))
+            .ok_or(Malformed::Property(TEXT_METADATA, UNREADABLE))?;
         Ok(Self { sequence })
     }
 
@@ -174,16 +182,19 @@ impl AudioCodec {
     }
 }
 
-/// Whether values can be right at all: the first of these holds. And how much speaks for them: how many hold.
-fn plausibility<const N: usize>(holding: [bool; N]) -> (bool, usize) {
+/// What speaks for values, to be compared: first whether they can be read at all, then whether a frame can be made of them,
+/// then how much else holds.
+type Plausibility = (bool, bool, usize);
+
+fn plausibility<const N: usize>(timebase: u64, usable: bool, holding: [bool; N]) -> Plausibility {
     let count = holding.into_iter().filter(|holds| *holds).count();
-    (holding.first() == Some(&true), count)
+    (timebase != 0, usable, count)
 }
 
 /// The list as `N` integers of one kind and nothing else; if it is that of either kind, the more plausible one.
 fn integers<const N: usize>(
     list: &[u8],
-    plausibility: impl Fn(&[u64; N]) -> (bool, usize),
+    plausibility: impl Fn(&[u64; N]) -> Plausibility,
 ) -> Option<[u64; N]> {
     let quic = integers_of(IntegerKind::Quic, list);
     let vi64 = integers_of(IntegerKind::Vi64, list);
