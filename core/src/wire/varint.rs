@@ -169,6 +169,29 @@ mod tests {
     }
 
     #[test]
+    fn a_longer_form_than_needed_is_read() {
+        for value in [0_u8, 37] {
+            for length in 2..=9_u8 {
+                // As many ones as bytes follow, then the value at the end.
+                let ones = u16::MAX << (9 - length);
+                let first = u8::try_from(ones & 0xff).unwrap();
+                let mut bytes = vec![0; usize::from(length)];
+                bytes[0] = first;
+                bytes[usize::from(length) - 1] = value;
+                let read = Some((u64::from(value), usize::from(length)));
+                assert_eq!(decode(IntegerKind::Vi64, &bytes), read, "{bytes:x?}");
+            }
+            for (length, first) in [(2, 0x40), (4, 0x80), (8, 0xc0)] {
+                let mut bytes = vec![0; length];
+                bytes[0] = first;
+                bytes[length - 1] = value;
+                let read = Some((u64::from(value), length));
+                assert_eq!(decode(IntegerKind::Quic, &bytes), read, "{bytes:x?}");
+            }
+        }
+    }
+
+    #[test]
     fn quic_integers_end_at_62_bits() {
         let mut bytes = Vec::new();
         assert!(encode(IntegerKind::Quic, MAX_QUIC + 1, &mut bytes).is_err());

@@ -252,6 +252,13 @@ fn v17_a_type_above_the_largest_integer() {
         "01 00 02 05 ffffffffffffffffff",
         "V17:",
     );
+    // in draft 16 it takes five of the largest steps
+    let steps = |count: usize| format!("{count:02x} {}", "ffffffffffffffff 00".repeat(count));
+    accepted(16, CLIENT_CONTROL, 0x20, &steps(4));
+    refused(16, CLIENT_CONTROL, 0x20, &steps(5), "V17:");
+    let properties = |count: usize| format!("00 01 00 {}", "ffffffffffffffff 00".repeat(count));
+    accepted(16, SERVER_CONTROL, 0x04, &properties(4));
+    refused(16, SERVER_CONTROL, 0x04, &properties(5), "V17:");
 }
 
 // Rules: B005 (16)
@@ -317,6 +324,12 @@ fn v22_more_than_32_fields() {
     for draft in [16, 18] {
         accepted(draft, SERVER_REQUEST, 0x08, &fields(32));
         refused(draft, SERVER_REQUEST, 0x08, &fields(33), "V22:");
+    }
+    // also in the prefix of who asks for namespaces, or tracks
+    for (draft, number, end) in [(16, 0x11, "01 00"), (18, 0x50, "00"), (18, 0x51, "00")] {
+        let prefix = |count: usize| format!("00 {} {end}", fields(count));
+        accepted(draft, CLIENT_REQUEST, number, &prefix(32));
+        refused(draft, CLIENT_REQUEST, number, &prefix(33), "V22:");
     }
 }
 
@@ -485,6 +498,13 @@ fn v60_a_token_that_cannot_be_decoded() {
             let body = format!("00 01 01 61 00 01 03 {token}");
             refused_with(formatting, draft, from, 0x03, &body, "V60:");
         }
+    }
+    // also in the set-up
+    for token in ["00", "01 04", "02 0105"] {
+        let body = format!("03 {token}");
+        refused_with(formatting, 18, CLIENT_CONTROL, 0x2F00, &body, "V60:");
+        let body = format!("01 {body}");
+        refused_with(formatting, 16, CLIENT_CONTROL, 0x20, &body, "V60:");
     }
 }
 

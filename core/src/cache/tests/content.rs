@@ -76,9 +76,9 @@ fn another_object_at_the_same_location_is_a_contradiction_that_says_what_differs
 fn b044_the_newest_mutable_properties_replace_those_before() {
     let mut f = fixture(limits());
     let (id, location) = (f.tracks[0], Location::new(2, 9));
-    for value in [1, 1 << 40, 2] {
+    for (number, value) in [(0x40, 1), (0x40, 1 << 40), (0x42, 2), (0x44, 3)] {
         let properties =
-            Properties::from_list(IntegerKind::Vi64, [(0x40, Value::Integer(value))]).unwrap();
+            Properties::from_list(IntegerKind::Vi64, [(number, Value::Integer(value))]).unwrap();
         let bytes = u64::try_from(properties.bytes().len()).unwrap();
         let newest = Object {
             properties,

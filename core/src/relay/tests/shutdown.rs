@@ -52,6 +52,41 @@ fn peers_are_told_to_leave_subscriptions_end_and_the_relay_exits_when_all_are_go
 }
 
 #[test]
+fn b164_nothing_is_asked_of_anybody_once_they_were_told_to_leave() {
+    let mut rig = Rig::discovering(Settings::default());
+    let peer = rig.raw_d16();
+    let subscriber = rig.connect(Draft::D18);
+    let patient = Parameters {
+        rendezvous_timeout: Some(crate::wire::id::Millis(10_000)),
+        ..Parameters::default()
+    };
+    let down = rig.subscribe_to(subscriber, track("v"), patient);
+    rig.shut_down();
+    rig.assert_refused(subscriber, down, RequestCode::GoingAway);
+    let before = rig.raw_messages(peer, StreamId::peer(0)).len();
+    // What would make the relay ask: it credits more requests, and announces what somebody waited for.
+    rig.raw_say(peer, &Message::MaxRequestId(1000));
+    let announcement = Message::PublishNamespace(PublishNamespace {
+        request_id: RequestId(0),
+        namespace: namespace(&["live"]),
+        parameters: Parameters::default(),
+    });
+    rig.raw_say(peer, &announcement);
+    rig.pass(Duration::from_millis(100));
+    let said = rig.raw_messages(peer, StreamId::peer(0)).split_off(before);
+    assert!(
+        matches!(said.as_slice(), [Message::RequestError(_)]),
+        "{said:?}"
+    );
+    let opened = rig.far[&peer]
+        .outputs
+        .iter()
+        .filter(|output| matches!(output, Output::Open { dir: Dir::Bi, .. }));
+    assert!(opened.count() <= 1, "no more than the question of before");
+    rig.end();
+}
+
+#[test]
 fn those_who_stay_are_closed_after_the_drain_timeout() {
     for draft in Draft::ALL {
         let mut rig = Rig::with(limits(|limits| {

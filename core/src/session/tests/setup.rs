@@ -53,10 +53,12 @@ fn forged(draft: Draft, sender: Role, number: u8, value: &[u8]) -> Vec<u8> {
 fn client_and_server_of_draft_18_speak_first_on_their_own_control_streams() {
     for role in ROLES {
         let mut peer = Scripted::connected(Draft::D18, settings(role));
-        assert!(matches!(
-            peer.message(StreamId::local(0)),
-            Some(Message::Setup(_))
-        ));
+        let Some(Message::Setup(setup)) = peer.message(StreamId::local(0)) else {
+            panic!("no SETUP");
+        };
+        if role == Role::Server {
+            assert_eq!((setup.path, setup.authority), (None, None));
+        }
         assert_eq!(peer.heard[&StreamId::local(0)].dir, Dir::Uni);
     }
 }
@@ -71,6 +73,7 @@ fn server_of_draft_16_answers_on_the_clients_control_stream() {
         panic!("no SERVER_SETUP");
     };
     assert_eq!(setup.max_request_id, Some(2048));
+    assert_eq!((setup.path, setup.authority), (None, None));
 }
 
 // Rules: B062, B153, B154, B156, B157
@@ -89,6 +92,8 @@ fn client_on_raw_quic_tells_path_and_authority_b154_b157() {
             let tells = underlay == Underlay::RawQuic;
             assert_eq!(setup.path, tells.then(|| Bytes::from_static(b"/a?b=c")));
             assert_eq!(setup.authority, tells.then(|| Bytes::from_static(b"h:1")));
+            // Draft 16 counts requests, and none may be made of whom it does not tell how many.
+            assert_eq!(setup.max_request_id.is_some(), draft == Draft::D16);
         }
     }
 }
