@@ -168,6 +168,7 @@ mod tests {
         }
     }
 
+    // Rules: B002
     #[test]
     fn a_longer_form_than_needed_is_read() {
         for value in [0_u8, 37] {

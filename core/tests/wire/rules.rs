@@ -489,7 +489,7 @@ fn v58_a_server_redirected_to_a_uri() {
     accepted(18, CLIENT_REQUEST, 0x05, "34 00 00 00 00 00");
 }
 
-// Rules: B133
+// Rules: B005, B133
 #[test]
 fn v60_a_token_that_cannot_be_decoded() {
     let formatting = SessionCode::KeyValueFormattingError;
