@@ -396,6 +396,7 @@ mod tests {
         };
     }
 
+    // Rules: B185
     #[test]
     fn numbers_are_those_of_the_registries() {
         check!(SessionCode, SESSION);
@@ -404,6 +405,7 @@ mod tests {
         check!(ResetCode, RESET);
     }
 
+    // Rules: B185
     #[test]
     fn a_code_that_a_draft_lacks_is_sent_as_its_nearest_relative() {
         assert_eq!(SessionCode::TooManyRequests.to_wire(Draft::D18), 0x3);

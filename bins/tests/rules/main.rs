@@ -15,6 +15,7 @@ use table::Table;
 /// Whether a row may still be marked `open`: neither proved nor excused.
 const OPEN_IS_ACCEPTED: bool = true;
 
+// Rules: B077
 #[test]
 fn every_rule_of_the_drafts_is_proved_or_excused() {
     let sources = sources();

@@ -47,6 +47,7 @@ impl Harness for Mixed {
     }
 }
 
+// Rules: B060, B077
 /// Each with itself is tested beside the runtimes.
 #[test]
 fn every_case_passes_from_one_runtime_to_the_other() {

@@ -71,7 +71,7 @@ fn another_object_at_the_same_location_is_a_contradiction_that_says_what_differs
     }
 }
 
-// Rules: B044
+// Rules: B044, B045
 #[test]
 fn b044_the_newest_mutable_properties_replace_those_before() {
     let mut f = fixture(limits());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 
+// Rules: B185
 #[test]
 fn a_publishers_refusal_is_passed_on() {
     let codes = [

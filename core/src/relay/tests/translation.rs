@@ -349,6 +349,7 @@ fn of_two_delivery_timeouts_draft_16_knows_that_of_objects() {
     rig.end();
 }
 
+// Rules: B184
 #[test]
 fn going_away_and_excessive_load_reach_draft_16_as_internal_error_with_a_retry_interval() {
     let later = Retry::After(Millis(70));

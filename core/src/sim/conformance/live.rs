@@ -44,6 +44,7 @@ fn wishes() -> Parameters {
     }
 }
 
+// Rules: B102
 pub(super) fn wishes_and_updates(case: &Case) -> Cast {
     let all = sub("all");
     let mut server = Actor::new();

@@ -17,6 +17,7 @@ use super::requests::{
     ID, announce, fetch, status, status_of, sub, subscribe_all, track, watch, watch_tracks,
 };
 
+// Rules: B159
 pub(super) fn set_up(case: &Case) -> Cast {
     let path = if case.web_transport {
         "None"
