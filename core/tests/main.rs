@@ -7,4 +7,5 @@
 )]
 
 mod embedded;
+mod networks;
 mod wire;

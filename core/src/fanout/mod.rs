@@ -213,6 +213,25 @@ impl Fanout {
         }
     }
 
+    /// Every table that is not empty, by name and size.
+    #[cfg(feature = "sim")]
+    pub(crate) fn left_over(&self) -> [(&'static str, usize); 12] {
+        [
+            ("live tracks", self.tracks.len()),
+            ("streams into live tracks", self.ingests.len()),
+            ("connections with subscriptions", self.connections.len()),
+            ("subscriptions", self.subscriptions),
+            ("unsettled connections", self.unsettled),
+            ("dirty tracks", self.dirty_tracks.len()),
+            ("dirty connections", self.dirty.len()),
+            ("touched subgroups", self.touched.len()),
+            ("tracks with datagrams", self.with_datagrams.len()),
+            ("closing tracks", self.closing.len()),
+            ("timers", self.timers.len()),
+            ("notices", self.notices.len()),
+        ]
+    }
+
     /// The account of what is in memory.
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger

@@ -162,6 +162,7 @@ impl WebTransport {
         self.writes.clear();
         self.writable.clear();
         self.beginning.clear();
+        self.halted.clear();
         self.waiting.clear();
         self.datagrams.clear();
         self.own.clear();

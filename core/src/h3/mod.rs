@@ -208,6 +208,9 @@ pub struct WebTransport {
 
     /// Streams of the peer that have not told what they are.
     beginning: BTreeMap<StreamId, (Dir, QuicId, Beginning)>,
+    /// Streams whose sending side was reset here, since the peer stopped it before it was known what they are. No more than
+    /// begin or wait, and those whose end the inner machine was told and did not act on yet.
+    halted: BTreeMap<StreamId, u64>,
     /// Streams and datagrams of a session that is not established yet, with its id.
     waiting: BTreeMap<StreamId, (Dir, u64)>,
     datagrams: VecDeque<(u64, Bytes)>,
@@ -336,6 +339,7 @@ impl WebTransport {
             writable: VecDeque::new(),
             full: false,
             beginning: BTreeMap::new(),
+            halted: BTreeMap::new(),
             waiting: BTreeMap::new(),
             datagrams: VecDeque::new(),
             own: BTreeMap::new(),

@@ -128,6 +128,15 @@ impl WebTransport {
             return creation_error("second control or QPACK stream");
         }
         self.own.insert(stream, own);
+        if self.halted.remove(&stream).is_some() {
+            // A request whose answer nobody wants; its sending side is reset already.
+            self.commands.push_back(Output::Stop {
+                stream,
+                code: H3_REQUEST_CANCELLED,
+            });
+            self.own.remove(&stream);
+            return Ok(());
+        }
         self.own_data(stream, rest)
     }
 
@@ -145,6 +154,10 @@ impl WebTransport {
         match (&self.phase, &self.session) {
             (Phase::Established, Some(ours)) if ours.id == session => {
                 self.tell(Input::Opened { stream, dir });
+                if let Some(code) = self.halted.get(&stream) {
+                    let code = super::error::stream_code_from_h3(*code);
+                    self.tell(Input::Stopped { stream, code });
+                }
                 // The transport only tells of bytes after a read that found none, and that read was ours.
                 self.tell(Input::Readable(stream));
             }
@@ -158,7 +171,8 @@ impl WebTransport {
 
     pub(super) fn refuse(&mut self, stream: StreamId, dir: Dir, code: u64) {
         self.commands.push_back(Output::Stop { stream, code });
-        if dir == Dir::Bi {
+        let is_reset = self.halted.remove(&stream).is_some();
+        if dir == Dir::Bi && !is_reset {
             self.commands.push_back(Output::Reset { stream, code });
         }
     }
@@ -234,7 +248,8 @@ impl WebTransport {
     /// The peer ended a stream.
     fn ended(&mut self, stream: StreamId) -> Result<(), Violation> {
         if let Some((dir, ..)) = self.beginning.remove(&stream) {
-            if dir == Dir::Bi {
+            let is_reset = self.halted.remove(&stream).is_some();
+            if dir == Dir::Bi && !is_reset {
                 self.commands.push_back(Output::Reset {
                     stream,
                     code: H3_REQUEST_INCOMPLETE,
@@ -299,7 +314,8 @@ impl WebTransport {
     fn reset(&mut self, stream: StreamId, code: u64) -> Result<(), Violation> {
         if let Some((dir, ..)) = self.beginning.remove(&stream) {
             // Its session is unknown for ever, which peers without RESET_STREAM_AT cannot avoid.
-            if dir == Dir::Bi {
+            let is_reset = self.halted.remove(&stream).is_some();
+            if dir == Dir::Bi && !is_reset {
                 self.refuse_sending(stream);
             }
             return Ok(());

@@ -100,6 +100,7 @@ impl WebTransport {
             Some(Own::Control(_) | Own::QpackEncoder | Own::QpackDecoder(_)) => {}
             None if self.beginning.contains_key(&stream) || self.waiting.contains_key(&stream) => {
                 self.refuse_sending(stream);
+                self.halted.insert(stream, code);
             }
             None => self.tell(Input::Stopped {
                 stream,

@@ -70,6 +70,10 @@ impl WebTransport {
             } => self.translate_write(stream, bytes, fin, urgent),
             Output::Read { .. } | Output::Priority { .. } => Translated::Ask(output),
             Output::Datagram(payload) => self.translate_datagram(&payload),
+            // That was done before the inner machine knew of the stream.
+            Output::Reset { stream, .. } if self.halted.remove(&stream).is_some() => {
+                Translated::Done
+            }
             Output::Reset { stream, code } => {
                 // If the prefix did not leave yet, the peer will not know whose stream it was, which does no harm.
                 self.writes.remove(&stream);

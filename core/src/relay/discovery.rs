@@ -77,7 +77,7 @@ impl Discovery {
             .collect()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn is_empty(&self) -> bool {
         self.asked.is_empty() && self.owed.is_empty() && self.heard.is_empty()
     }

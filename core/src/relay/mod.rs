@@ -6,6 +6,8 @@ mod discovery;
 mod epochs;
 mod fetch;
 mod ingest;
+#[cfg(feature = "sim")]
+mod left_over;
 mod namespaces;
 mod new_group;
 mod pressure;

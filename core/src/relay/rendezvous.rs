@@ -36,6 +36,12 @@ impl Rendezvous {
         self.by_time.first().map(|(until, _)| *until)
     }
 
+    /// How many still wait.
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.until.len()
+    }
+
     /// Those that still wait.
     #[cfg(test)]
     pub(super) fn origins(&self) -> Vec<Origin> {

@@ -158,7 +158,7 @@ impl Routes {
     }
 
     /// Whether nobody announces or asks for anything.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn is_empty(&self) -> bool {
         self.publishers.is_empty() && self.learned.is_empty() && self.interests.is_empty()
     }

@@ -63,7 +63,7 @@ impl Questions {
     }
 
     /// Nothing is left, and the tables agreed until the end.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
             && self.names.is_empty()

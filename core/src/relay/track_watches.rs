@@ -116,7 +116,7 @@ impl TrackWatches {
         super::of_connection(&self.watches, connection)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn is_empty(&self) -> bool {
         self.watches.is_empty() && self.by_prefix.is_empty()
     }

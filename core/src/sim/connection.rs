@@ -229,6 +229,14 @@ impl End {
         }
     }
 
+    /// The transport is done with the connection: it keeps nothing of it.
+    pub(super) fn close(&mut self) {
+        self.phase = Phase::Closed;
+        self.streams.clear();
+        self.blocked.clear();
+        self.stopped.clear();
+    }
+
     /// Bytes that may be taken from the application now.
     pub(super) fn room(&self, urgent: bool) -> usize {
         let budget = length(self.settings.max_unacked);
@@ -491,7 +499,7 @@ fn change_phase(
         (Phase::Open, frame) => return Some(frame),
         (Phase::Handshake | Phase::Closing | Phase::Closed, _) => return None,
     };
-    end.phase = Phase::Closed;
+    end.close();
     inputs.push(Input::Closed(closed));
     None
 }

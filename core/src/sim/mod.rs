@@ -49,10 +49,12 @@ pub mod contract;
 mod link;
 pub mod moqtest;
 mod network;
+pub mod networks;
 mod neutral;
 pub mod node;
 mod pair;
 mod program;
+
 mod random;
 mod script;
 mod stage;

@@ -106,6 +106,20 @@ impl Fetching {
         }
     }
 
+    /// Bytes in the cache.
+    #[cfg(feature = "sim")]
+    pub(super) const fn cached(&self) -> u64 {
+        self.cache.used()
+    }
+
+    /// FETCHes, those of ours included, and tracks that are open for them.
+    #[cfg(feature = "sim")]
+    pub(super) fn open_requests(&self) -> usize {
+        let waiting = self.ready.len() + self.crowded.len() + self.touched.len();
+        let asked = self.asked.len() + self.deadlines.len();
+        self.fetches.len() + self.fills.len() + self.tracks.len() + waiting + asked
+    }
+
     /// The past of a track, opened if it is not.
     fn open(&mut self, name: &FullTrackName) -> &mut Past {
         let (cache, bringers) = (&mut self.cache, &mut self.bringers);

@@ -284,6 +284,11 @@ impl World {
         self.listeners.retain(|_, listener| listener.node != node.0);
         for (connection, side) in places {
             self.mute_side(connection, side, now);
+            if let Some(wire) = self.connections.get_mut(connection)
+                && let Some(end) = wire.end_mut(side)
+            {
+                end.close();
+            }
         }
         let name = self.slot(node.0).name.clone();
         self.trace.line(now, &name, format_args!("crashed"));
@@ -338,6 +343,17 @@ impl World {
             }
         }
         true
+    }
+
+    /// Goes to the next thing that happens, as [`World::step`], unless that is after `deadline`. False: it is, and it is
+    /// `deadline` now.
+    pub fn step_until(&mut self, deadline: Time) -> bool {
+        if self.next_time().is_some_and(|next| next <= deadline) {
+            return self.step();
+        }
+        self.now = self.now.max(deadline);
+        self.steps_at_once = 0;
+        false
     }
 
     /// Goes on until the condition holds.

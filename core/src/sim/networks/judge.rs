@@ -1,0 +1,285 @@
+//! Compares what a subscriber got with what was published: each thing as it arrives.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::code::ResetCode;
+use crate::session::StreamEnd;
+use crate::time::Time;
+use crate::transport::StreamId;
+use crate::wire::id::{GroupId, Location};
+use crate::wire::object::{DatagramObject, ObjectHeader, ObjectStatus, SubgroupHeader};
+use crate::wire::param::Filter;
+
+use super::book::{Book, Ending};
+use super::viewer::{Answer, Asked, Item, Kind, Note};
+
+/// What a subscriber got for one request.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    streams: BTreeMap<StreamId, Stream>,
+    /// When each object arrived.
+    pub(super) received: BTreeMap<Location, Time>,
+    /// Subgroups of which a stream was reset, and when.
+    pub(super) resets: Vec<((u64, u64), ResetCode, Time)>,
+    pub(super) items: Vec<Fetched>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    header: SubgroupHeader,
+    last: Option<u64>,
+    ended: bool,
+}
+
+/// What came on the stream of a FETCH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fetched {
+    Object(Location),
+    NonExistent(Location),
+    Unknown(Location),
+}
+
+impl Fetched {
+    pub(super) const fn location(self) -> Location {
+        match self {
+            Self::Object(at) | Self::NonExistent(at) | Self::Unknown(at) => at,
+        }
+    }
+}
+
+impl Heard {
+    /// Whether a subgroup came on several streams.
+    pub(super) fn goes_on(&self, key: (u64, u64)) -> bool {
+        let of_key = |stream: &&Stream| (stream.header.group.0, stream.header.subgroup.0) == key;
+        self.streams.values().filter(of_key).count() > 1
+    }
+
+    /// Takes in what arrived; says what is wrong with it.
+    pub(super) fn hear(
+        &mut self,
+        now: Time,
+        asked: &Asked,
+        book: &Book,
+        note: &Note,
+    ) -> Result<(), String> {
+        match note {
+            Note::Opened(stream, header) => self.open(*stream, *header, book),
+            Note::Object(stream, object, payload) => {
+                self.object(now, *stream, object, payload, asked, book)
+            }
+            Note::Ended(stream, end) => self.end(now, *stream, *end, book),
+            Note::Datagram(object) => self.datagram(now, object, asked, book),
+            Note::Fetched(item, payload) => self.fetched(item, payload, asked, book),
+            Note::NonExistent(last) => self.item(Fetched::NonExistent(*last), asked),
+            Note::Unknown(last) => self.item(Fetched::Unknown(*last), asked),
+            Note::FetchEnded => Ok(()),
+        }
+    }
+
+    fn open(
+        &mut self,
+        stream: StreamId,
+        header: SubgroupHeader,
+        book: &Book,
+    ) -> Result<(), String> {
+        let key = (header.group.0, header.subgroup.0);
+        let line = book
+            .subgroups
+            .get(&key)
+            .ok_or_else(|| format!("subgroup {key:?} was never published"))?;
+        if header.priority != Some(line.priority) {
+            return Err(format!(
+                "subgroup {key:?} has priority {:?}",
+                header.priority
+            ));
+        }
+        let opened = Stream {
+            header,
+            last: None,
+            ended: false,
+        };
+        self.streams.insert(stream, opened);
+        Ok(())
+    }
+
+    fn object(
+        &mut self,
+        now: Time,
+        stream: StreamId,
+        object: &ObjectHeader,
+        payload: &Bytes,
+        asked: &Asked,
+        book: &Book,
+    ) -> Result<(), String> {
+        let open = self
+            .streams
+            .get_mut(&stream)
+            .ok_or("an object of no stream")?;
+        let header = open.header;
+        let at = Location {
+            group: header.group,
+            object: object.id,
+        };
+        let entry = book.compare(at, object.status, &object.properties, payload)?;
+        if entry.subgroup != Some(header.subgroup.0) {
+            return Err(format!("{at} came in subgroup {}", header.subgroup.0));
+        }
+        let line = book
+            .subgroups
+            .get(&(header.group.0, header.subgroup.0))
+            .ok_or("no such subgroup")?;
+        let place = line.objects.iter().position(|id| *id == at.object.0);
+        let before = place
+            .and_then(|place| place.checked_sub(1))
+            .and_then(|place| line.objects.get(place));
+        match open.last.replace(at.object.0) {
+            Some(last) if before != Some(&last) => {
+                return Err(format!(
+                    "{at} follows object {last} on a stream, not {before:?}"
+                ));
+            }
+            None if header.first_object && before.is_some() => {
+                return Err(format!("{at} is said to be the first of its subgroup"));
+            }
+            _ => {}
+        }
+        self.arrive(now, at, asked)
+    }
+
+    fn arrive(&mut self, now: Time, at: Location, asked: &Asked) -> Result<(), String> {
+        if !within(asked, at) {
+            return Err(format!("{at} was not asked for"));
+        }
+        match self.received.insert(at, now) {
+            None => Ok(()),
+            Some(_) => Err(format!("{at} came twice")),
+        }
+    }
+
+    fn end(
+        &mut self,
+        now: Time,
+        stream: StreamId,
+        end: StreamEnd,
+        book: &Book,
+    ) -> Result<(), String> {
+        let open = self
+            .streams
+            .get_mut(&stream)
+            .ok_or("the end of no stream")?;
+        if std::mem::replace(&mut open.ended, true) {
+            return Err("a stream ended twice".to_owned());
+        }
+        let key = (open.header.group.0, open.header.subgroup.0);
+        match end {
+            StreamEnd::Reset(code) => self.resets.push((key, code, now)),
+            StreamEnd::Stopped => {}
+            StreamEnd::Fin => {
+                let line = book.subgroups.get(&key).ok_or("no such subgroup")?;
+                let is_finished = matches!(line.ending, Some((_, Ending::Finished)));
+                if !is_finished || open.last != line.objects.last().copied() {
+                    return Err(format!(
+                        "subgroup {key:?} is said to be complete after {:?}, but has {:?} and {:?}",
+                        open.last,
+                        line.objects.last(),
+                        line.ending
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn datagram(
+        &mut self,
+        now: Time,
+        object: &DatagramObject,
+        asked: &Asked,
+        book: &Book,
+    ) -> Result<(), String> {
+        let at = object.location;
+        let entry = book.compare(at, object.status, &object.properties, &object.payload)?;
+        if entry.subgroup.is_some() || object.priority != Some(entry.priority) {
+            return Err(format!("{at} came in a datagram of {:?}", object.priority));
+        }
+        self.arrive(now, at, asked)
+    }
+
+    fn fetched(
+        &mut self,
+        item: &Item,
+        payload: &Bytes,
+        asked: &Asked,
+        book: &Book,
+    ) -> Result<(), String> {
+        let at = item.location;
+        let entry = book.compare(at, ObjectStatus::Normal, &item.properties, payload)?;
+        let subgroup = item.subgroup.map(|subgroup| subgroup.0);
+        if entry.subgroup != subgroup || entry.priority != item.priority {
+            return Err(format!(
+                "{at} was fetched as of {subgroup:?} with priority {}",
+                item.priority
+            ));
+        }
+        self.item(Fetched::Object(at), asked)
+    }
+
+    fn item(&mut self, item: Fetched, asked: &Asked) -> Result<(), String> {
+        let Kind::Fetch(_, fetching) = &asked.kind else {
+            return Err(format!("{item:?} of no FETCH"));
+        };
+        let at = item.location();
+        let is_early = matches!(item, Fetched::Object(_)) && at < fetching.start;
+        let is_late = fetching.end.is_some_and(|end| match end.object.0 {
+            0 => at.group > end.group,
+            _ => at >= end,
+        });
+        if is_early || is_late {
+            return Err(format!("{item:?} is out of the range {fetching:?}"));
+        }
+        if let Some(last) = self.items.last().map(|last| last.location()) {
+            let follows = if fetching.descending {
+                at.group < last.group || (at.group == last.group && at.object > last.object)
+            } else {
+                at > last
+            };
+            if !follows {
+                return Err(format!("{item:?} follows {last} in a FETCH"));
+            }
+        }
+        self.items.push(item);
+        Ok(())
+    }
+}
+
+/// Where a subscription starts, and its last group, as far as that is known.
+pub(super) fn range(asked: &Asked) -> (Location, GroupId) {
+    let largest = match &asked.answer {
+        Some((_, Answer::Subscribed(ok))) => ok.parameters.largest_object,
+        _ => None,
+    };
+    let none = GroupId(u64::MAX);
+    let Kind::Subscribe(_, parameters) = &asked.kind else {
+        return (Location::default(), none);
+    };
+    match (parameters.filter, largest) {
+        (None, _) | (Some(Filter::NextGroupStart | Filter::LargestObject), None) => {
+            (Location::default(), none)
+        }
+        (Some(Filter::NextGroupStart), Some(largest)) => {
+            (Location::new(largest.group.0 + 1, 0), none)
+        }
+        (Some(Filter::LargestObject), Some(largest)) => {
+            (Location::new(largest.group.0, largest.object.0 + 1), none)
+        }
+        (Some(Filter::AbsoluteStart(start)), _) => (start, none),
+        (Some(Filter::AbsoluteRange { start, end_group }), _) => (start, end_group),
+    }
+}
+
+fn within(asked: &Asked, at: Location) -> bool {
+    let (start, last) = range(asked);
+    at >= start && at.group <= last
+}

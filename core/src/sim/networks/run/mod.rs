@@ -1,0 +1,337 @@
+//! Plays a plan: does what it says, looks after every step whether all is well, and passes a verdict in the end.
+
+mod operate;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::relay::Relay;
+use crate::time::Time;
+use crate::transport::{Closed, Exit};
+use crate::wire::name::FullTrackName;
+
+use super::super::program::Program;
+use super::super::world::World;
+use super::book::Book;
+use super::judge::Heard;
+use super::plan::{Operation, Plan};
+use super::scene::{self, Slot};
+use super::troubles::{Link, SETTLE, Troubles};
+use super::verdict::Case;
+use super::viewer::{Kind, Viewer};
+
+/// How long nodes have to find one another before the plan begins.
+const BEGINNING: Duration = Duration::from_secs(4);
+/// How long everybody has to get over what happened: longer than any timeout of a relay.
+const PATIENCE: Duration = Duration::from_secs(70);
+/// How long what is left stays: longer than idle timeouts, graces and the age of what is cached.
+const OBLIVION: Duration = Duration::from_secs(120);
+/// What relays charge beyond the limit of their memory: headers and markers, whose number other limits bound.
+const SMALL_THINGS: usize = 64 << 10;
+
+/// How a plan went.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// A hash over everything that happened.
+    pub hash: u64,
+    /// How many things happened.
+    pub steps: u64,
+    /// Objects that subscriptions delivered.
+    pub delivered: usize,
+    /// Objects that FETCHes delivered.
+    pub fetched: usize,
+    /// What was wrong, if anything was.
+    pub verdict: Result<(), String>,
+    /// The last lines of the trace.
+    pub trace: String,
+}
+
+/// Plays a plan.
+pub fn run(plan: &Plan) -> Report {
+    report(Play::new(plan))
+}
+
+/// Plays a plan, and keeps all of its trace.
+pub fn run_traced(plan: &Plan) -> Report {
+    let mut play = Play::new(plan);
+    play.world.trace_mut().keep_all();
+    report(play)
+}
+
+fn report(mut play: Play<'_>) -> Report {
+    let verdict = play.play();
+    let count = |of: fn(&Heard) -> usize| -> usize {
+        let all = play.heard.iter().flat_map(BTreeMap::values);
+        all.map(of).sum()
+    };
+    Report {
+        hash: play.world.trace().hash(),
+        steps: play.world.trace().count(),
+        delivered: count(|heard| heard.received.len()),
+        fetched: count(|heard| heard.items.len()),
+        verdict,
+        trace: play.world.trace().to_string(),
+    }
+}
+
+/// A plan that is being played.
+struct Play<'a> {
+    plan: &'a Plan,
+    world: World,
+    relays: Vec<Slot>,
+    studios: Vec<Slot>,
+    viewers: Vec<Slot>,
+    /// By track.
+    books: Vec<Book>,
+    troubles: Troubles,
+    /// What subscribers got for each request, and how much of their notes was looked at.
+    heard: Vec<BTreeMap<usize, Heard>>,
+    seen: Vec<usize>,
+    closed: Vec<usize>,
+}
+
+impl<'a> Play<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let mut world = World::new(plan.seed);
+        if plan.transport.vague {
+            world.hide_full_connections();
+        }
+        let relays: Vec<Slot> = (0..plan.relays.len())
+            .map(|relay| Slot::new(scene::add_relay(&mut world, plan, relay)))
+            .collect();
+        let books: Vec<Book> = (0..plan.tracks())
+            .map(|track| Book::new(scene::track_name(track)))
+            .collect();
+        let mut studios = Vec::new();
+        for (number, studio) in plan.studios.iter().enumerate() {
+            let book = books.get(plan.track(studio.track)).cloned();
+            let node =
+                book.and_then(|book| scene::add_studio(&mut world, plan, &relays, number, book));
+            studios.extend(node.map(Slot::new));
+        }
+        let viewers: Vec<Slot> = (0..plan.viewers.len())
+            .filter_map(|number| scene::add_viewer(&mut world, plan, &relays, number))
+            .map(Slot::new)
+            .collect();
+        let count = viewers.len();
+        Self {
+            plan,
+            world,
+            relays,
+            studios,
+            viewers,
+            books,
+            troubles: Troubles::default(),
+            heard: vec_of(count),
+            seen: vec_of(count),
+            closed: vec_of(count),
+        }
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        self.tend();
+        self.pass(BEGINNING)?;
+        for (after, operation) in &self.plan.operations {
+            self.pass(Duration::from_millis(u64::from(*after)))?;
+            self.tend();
+            self.operate(operation)
+                .map_err(|why| format!("{operation:?}: {why}"))?;
+        }
+        self.finale()?;
+        for viewer in 0..self.viewers.len() {
+            self.judge(viewer)?;
+        }
+        self.leave()
+    }
+
+    /// Everything that is gone comes back; a last group shows who still listens; then the tracks end.
+    fn finale(&mut self) -> Result<(), String> {
+        for relay in 0..self.relays.len() {
+            self.come_back(Link::Relay(relay))?;
+        }
+        for studio in 0..self.studios.len() {
+            self.come_back(Link::Studio(studio))?;
+        }
+        // Relays find one another again, those included that do not know yet that they were lost.
+        for _ in 0..4 {
+            self.pass(PATIENCE / 4)?;
+            self.tend();
+        }
+        for studio in 0..self.studios.len() {
+            self.come_back(Link::Studio(studio))?;
+        }
+        self.pass(SETTLE)?;
+        for track in 0..self.books.len() {
+            let track = u8::try_from(track).unwrap_or(0);
+            self.operate(&Operation::NextGroup {
+                track,
+                finish: true,
+                gap: 0,
+            })?;
+            for lane in [0, 0, 1] {
+                self.operate(&Operation::Object {
+                    track,
+                    lane,
+                    length: 300,
+                    gap: 0,
+                    properties: true,
+                })?;
+                self.pass(Duration::from_millis(40))?;
+            }
+        }
+        self.pass(PATIENCE)?;
+        for track in 0..self.books.len() {
+            let track = u8::try_from(track).unwrap_or(0);
+            self.operate(&Operation::EndTrack { track })?;
+        }
+        self.pass(PATIENCE)
+    }
+
+    /// Lets time pass, and looks at everything after every step.
+    fn pass(&mut self, span: Duration) -> Result<(), String> {
+        let deadline = self.world.now() + span;
+        while self.world.step_until(deadline) {
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        for slot in self.relays.iter().filter(|slot| slot.alive) {
+            let ledger = self.world.node::<Relay>(slot.node).ledger();
+            if ledger.used() > ledger.limit().saturating_add(SMALL_THINGS) {
+                return Err(format!("a relay holds more than it may: {ledger:?}"));
+            }
+        }
+        for (number, slot) in self
+            .studios
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.alive)
+        {
+            if let Some(Exit::Failure(why)) = self.world.exit(slot.node) {
+                return Err(format!("publisher {number}: {why}"));
+            }
+        }
+        for viewer in 0..self.viewers.len() {
+            self.listen(viewer)
+                .map_err(|why| format!("subscriber {viewer}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what a subscriber got.
+    fn listen(&mut self, viewer: usize) -> Result<(), String> {
+        let (Some(slot), Some(heard), Some(seen)) = (
+            self.viewers.get(viewer).filter(|slot| slot.alive),
+            self.heard.get_mut(viewer),
+            self.seen.get_mut(viewer),
+        ) else {
+            return Ok(());
+        };
+        if let Some(Exit::Failure(why)) = self.world.exit(slot.node) {
+            return Err(why.clone());
+        }
+        let now = self.world.now();
+        let part = self.world.node::<Program<Viewer>>(slot.node).part();
+        for (index, note) in part.notes.iter().skip(*seen) {
+            *seen += 1;
+            let asked = part.asked.get(*index).ok_or("a note on nothing")?;
+            let book = asked
+                .track()
+                .and_then(|track| self.books.iter().find(|book| book.track == *track))
+                .ok_or("objects of no track")?;
+            heard
+                .entry(*index)
+                .or_default()
+                .hear(now, asked, book, note)
+                .map_err(|why| format!("{why}; asked: {asked:?}"))?;
+        }
+        let closed = self.closed.get_mut(viewer).ok_or("no such subscriber")?;
+        for (at, why) in part.closed.iter().skip(*closed) {
+            *closed += 1;
+            let is_fine = match why {
+                Closed::ByUs => true,
+                Closed::ByPeer { code, .. } => *code == 0,
+                Closed::TimedOut | Closed::Failed(_) | Closed::Lost(_) => {
+                    let way = self.plan.way(viewer, usize::MAX);
+                    let relay = self.plan.viewers.get(viewer).map(|viewer| viewer.relay);
+                    let relay = self.plan.relay(relay.unwrap_or(0));
+                    self.troubles.broke(&way, Time::ZERO, *at)
+                        || self.troubles.ever_broke(Link::Relay(relay))
+                }
+            };
+            if !is_fine {
+                return Err(format!("its session closed: {why:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a subscriber got all that it was due.
+    fn judge(&self, viewer: usize) -> Result<(), String> {
+        let (Some(slot), Some(heard)) = (
+            self.viewers.get(viewer).filter(|slot| slot.alive),
+            self.heard.get(viewer),
+        ) else {
+            return Ok(());
+        };
+        let part = self.world.node::<Program<Viewer>>(slot.node).part();
+        let silence = Heard::default();
+        for (index, asked) in part.asked.iter().enumerate() {
+            let of_track =
+                |track: &FullTrackName| self.books.iter().position(|book| book.track == *track);
+            let track = asked.track().and_then(of_track).unwrap_or(usize::MAX);
+            let nothing = Book::new(scene::track_name(track));
+            let joined = match &asked.kind {
+                Kind::Fetch(_, fetching) => fetching.joins.map(|(joined, ..)| joined),
+                Kind::Subscribe(..) | Kind::Offer(..) | Kind::Status(_) | Kind::Watch => None,
+            };
+            let case = Case {
+                asked,
+                heard: heard.get(&index).unwrap_or(&silence),
+                book: self.books.get(track).unwrap_or(&nothing),
+                way: &self.plan.way(viewer, track),
+                troubles: &self.troubles,
+                is_tight: self.plan.memory.is_some(),
+                joined: joined.and_then(|joined| part.asked.get(joined)),
+                now: self.world.now(),
+            };
+            case.judge()
+                .map_err(|why| format!("subscriber {viewer}: {why}; asked: {asked:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Everybody goes, and nothing is left.
+    fn leave(&mut self) -> Result<(), String> {
+        let viewers = (0..self.viewers.len()).map(Link::Viewer);
+        for link in viewers.chain((0..self.studios.len()).map(Link::Studio)) {
+            self.go(link);
+        }
+        self.pass(SETTLE)?;
+        for slot in &self.relays {
+            if let Some(hop) = slot.hop.filter(|_| slot.alive) {
+                self.world.mute(slot.node, hop);
+            }
+        }
+        self.pass(OBLIVION)?;
+        for (number, slot) in self
+            .relays
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.alive)
+        {
+            let left = self.world.node::<Relay>(slot.node).left_over();
+            if !left.is_empty() {
+                return Err(format!("relay {number} still has {left:#?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// So many empty ones.
+fn vec_of<T: Default>(count: usize) -> Vec<T> {
+    std::iter::repeat_with(T::default).take(count).collect()
+}

@@ -1,0 +1,345 @@
+//! Whether a subscriber got everything that it was due, once nothing is on its way any more; and if not, what explains it.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever is not listed as an explanation is none"
+)]
+
+use crate::code::{DoneCode, RequestCode, ResetCode};
+use crate::session::StreamEnd;
+use crate::time::Time;
+use crate::wire::id::Location;
+use crate::wire::object::ObjectStatus;
+
+use super::book::{Book, Ending, Entry};
+use super::judge::{Fetched, Heard, range};
+use super::troubles::{RECOVERY, SETTLE, Troubles, Way};
+use super::viewer::{Answer, Asked, Fetching, Kind, Over};
+
+/// What a request is judged by.
+#[derive(Debug)]
+pub(super) struct Case<'a> {
+    pub(super) asked: &'a Asked,
+    pub(super) heard: &'a Heard,
+    pub(super) book: &'a Book,
+    pub(super) way: &'a Way,
+    pub(super) troubles: &'a Troubles,
+    /// Memory is short.
+    pub(super) is_tight: bool,
+    /// What the subscription that a FETCH joined was granted.
+    pub(super) joined: Option<&'a Asked>,
+    pub(super) now: Time,
+}
+
+impl Case<'_> {
+    /// What is wrong in the end.
+    pub(super) fn judge(&self) -> Result<(), String> {
+        self.judge_answer()?;
+        match &self.asked.kind {
+            Kind::Subscribe(..) | Kind::Offer(..) => {
+                self.judge_end()?;
+                self.judge_resets()?;
+                self.judge_missing()
+            }
+            Kind::Fetch(_, fetching) => self.judge_fetch(fetching),
+            Kind::Status(_) | Kind::Watch => Ok(()),
+        }
+    }
+
+    /// When the request was over.
+    fn end(&self) -> Time {
+        self.asked.over.as_ref().map_or(self.now, |(at, _)| *at)
+    }
+
+    /// Whether a loss on the way may have had to do with it.
+    fn had_trouble(&self) -> bool {
+        self.troubles.broke(self.way, self.asked.at, self.end())
+    }
+
+    /// Whether objects may come later than they should.
+    fn may_lag(&self) -> bool {
+        self.way.is_slow || self.troubles.delayed(self.way, self.asked.at, self.end())
+    }
+
+    /// Every request is answered, or its session is over; refused only for a reason.
+    fn judge_answer(&self) -> Result<(), String> {
+        let Some((at, answer)) = &self.asked.answer else {
+            return match self.asked.over {
+                Some(_) => Ok(()),
+                None => Err("it was never answered".to_owned()),
+            };
+        };
+        let Answer::Refused(refusal) = answer else {
+            return Ok(());
+        };
+        let ended = self.book.ended.is_some_and(|ended| ended <= *at);
+        let is_fetch = matches!(self.asked.kind, Kind::Fetch(..));
+        let is_explained = match refusal.code {
+            RequestCode::DoesNotExist => self.had_trouble() || ended || !self.way.is_published,
+            RequestCode::Timeout if !self.way.is_published || ended => true,
+            RequestCode::InvalidRange if is_fetch => self.nothing_to_fetch(),
+            RequestCode::InvalidRange => range(self.asked).1.0 <= self.book.group,
+            RequestCode::InvalidJoiningRequestId => is_fetch && self.joined.is_some(),
+            RequestCode::Timeout | RequestCode::InternalError | RequestCode::GoingAway => {
+                self.had_trouble()
+            }
+            RequestCode::ExcessiveLoad => self.is_tight || self.had_trouble(),
+            RequestCode::DuplicateSubscription => false,
+            _ => false,
+        };
+        if is_explained {
+            return Ok(());
+        }
+        Err(format!("it was refused without a reason: {refusal:?}"))
+    }
+
+    /// Nothing that was surely known when it was asked lies in the range of a FETCH.
+    fn nothing_to_fetch(&self) -> bool {
+        let Kind::Fetch(_, fetching) = &self.asked.kind else {
+            return false;
+        };
+        let (start, end) = self.fetch_range(fetching);
+        !self.book.objects.iter().any(|(at, entry)| {
+            let is_object = entry.status == ObjectStatus::Normal;
+            is_object && *at >= start && before(*at, end) && entry.at + SETTLE <= self.asked.at
+        })
+    }
+
+    /// A subscription ends as it should, and does end.
+    fn judge_end(&self) -> Result<(), String> {
+        let Some((at, over)) = &self.asked.over else {
+            return match self.asked.is_open() {
+                true => Err("it is still open after everything is over".to_owned()),
+                false => Ok(()),
+            };
+        };
+        let ended = self.book.ended.is_some_and(|ended| ended <= *at);
+        let Over::Done(code) = over else {
+            return match over {
+                Over::Cancelled(_) if !self.had_trouble() => {
+                    Err(format!("it was given up without a reason: {over:?}"))
+                }
+                _ => Ok(()),
+            };
+        };
+        let (_, last) = range(self.asked);
+        let is_explained = match code {
+            DoneCode::TrackEnded => ended || self.had_trouble(),
+            DoneCode::SubscriptionEnded => self.book.group > last.0 || ended || self.had_trouble(),
+            DoneCode::InternalError | DoneCode::GoingAway => self.had_trouble(),
+            DoneCode::TooFarBehind => self.may_lag() || self.is_tight,
+            DoneCode::ExcessiveLoad => self.is_tight,
+            _ => false,
+        };
+        if !is_explained {
+            return Err(format!("it ended without a reason: {code:?} at {at:?}"));
+        }
+        if !self.asked.settled {
+            return Err(format!("it ended with {code:?} and never settled"));
+        }
+        Ok(())
+    }
+
+    /// A stream is only reset for a reason.
+    fn judge_resets(&self) -> Result<(), String> {
+        for (key, code, at) in &self.heard.resets {
+            let line = self.book.subgroups.get(key);
+            let was_reset = line.is_some_and(
+                |line| matches!(line.ending, Some((when, Ending::Reset)) if when <= *at),
+            );
+            let paused = self.asked.pauses.iter().any(|(from, _)| from <= at);
+            let ended = self.book.ended.is_some_and(|ended| ended <= *at);
+            let is_explained = was_reset
+                // It goes on, from a place of which it was not known whether something is missing before it.
+                || self.heard.goes_on(*key)
+                || paused
+                || ended
+                || self.troubles.broke(self.way, self.asked.at, *at)
+                || self.asked.over.as_ref().is_some_and(|(over, _)| over <= at)
+                || self.is_tight
+                || match code {
+                    ResetCode::DeliveryTimeout => self.has_timeout() && self.may_lag(),
+                    // Of the end of the subscription.
+                    ResetCode::TooFarBehind => self.may_lag(),
+                    _ => false,
+                };
+            if !is_explained {
+                return Err(format!(
+                    "subgroup {key:?} was reset without a reason: {code:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn has_timeout(&self) -> bool {
+        match &self.asked.kind {
+            Kind::Subscribe(_, parameters) => parameters.object_delivery_timeout.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whatever is missing has a reason.
+    fn judge_missing(&self) -> Result<(), String> {
+        let Some((granted, Answer::Subscribed(_) | Answer::Ok(_))) = &self.asked.answer else {
+            return Ok(());
+        };
+        let mut due = self.troubles.settled(self.way, *granted);
+        if let Some(first) = self.heard.received.values().min() {
+            due = due.min(*first);
+        }
+        let until = self.due_until();
+        let (start, last) = range(self.asked);
+        for (at, entry) in &self.book.objects {
+            let is_due = entry.at > due && entry.at <= until && *at >= start && at.group <= last;
+            if is_due && !self.heard.received.contains_key(at) && !self.is_explained(*at, entry) {
+                return Err(format!(
+                    "{at} is missing: published at {:?}, due from {due:?} to {until:?}, {entry:?}",
+                    entry.at
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Objects published up to then should have arrived.
+    fn due_until(&self) -> Time {
+        let Some((at, over)) = &self.asked.over else {
+            return self.now;
+        };
+        let in_time = |at: Time| {
+            if self.may_lag() {
+                return Time::ZERO;
+            }
+            Time::from_micros(at.as_micros().saturating_sub(micros(SETTLE)))
+        };
+        match over {
+            Over::Done(DoneCode::TrackEnded | DoneCode::SubscriptionEnded) => *at,
+            Over::Done(_)
+            | Over::Cancelled(_)
+            | Over::Withdrawn
+            | Over::Ended(_)
+            | Over::Closed => in_time(*at),
+        }
+    }
+
+    fn is_explained(&self, at: Location, entry: &Entry) -> bool {
+        let Some(subgroup) = entry.subgroup else {
+            let paused_or_lost = self.way.loses || self.is_tight || self.may_lag();
+            return paused_or_lost || self.is_paused(entry) || self.was_lost(entry);
+        };
+        let key = (at.group.0, subgroup);
+        let line = self.book.subgroups.get(&key);
+        let given_up = line
+            .and_then(|line| line.ending)
+            .filter(|(_, ending)| *ending == Ending::Reset);
+        if let Some((when, _)) = given_up
+            && (self.way.is_slow || self.troubles.settled(self.way, entry.at) >= when)
+        {
+            return true;
+        }
+        let was_late = self.has_timeout() && self.may_lag();
+        let squeezed = self.is_tight && self.heard.resets.iter().any(|(reset, ..)| *reset == key);
+        was_late || squeezed || self.is_paused(entry) || self.was_lost(entry)
+    }
+
+    /// It was published while the subscription had Forward State 0.
+    fn is_paused(&self, entry: &Entry) -> bool {
+        self.asked.pauses.iter().any(|(from, until)| {
+            let began = entry.at + SETTLE >= *from || self.may_lag();
+            began && until.is_none_or(|until| entry.at <= self.troubles.settled(self.way, until))
+        })
+    }
+
+    /// It was published while something on the way was broken: from shortly before until something that was published
+    /// later arrives, or until it must have been made good.
+    fn was_lost(&self, entry: &Entry) -> bool {
+        self.troubles.breaks(self.way).any(|(from, until)| {
+            let began = entry.at + SETTLE >= from || self.may_lag();
+            let made_good = until.map(|until| until + RECOVERY);
+            let is_over = made_good.is_some_and(|until| entry.at > until);
+            began && !is_over
+        })
+    }
+
+    fn fetch_range(&self, fetching: &Fetching) -> (Location, Location) {
+        let everything = Location::new(u64::MAX, 0);
+        let Some((_, groups, relative)) = fetching.joins else {
+            return (fetching.start, fetching.end.unwrap_or(everything));
+        };
+        let largest = self.joined.and_then(|joined| match &joined.answer {
+            Some((_, Answer::Subscribed(ok))) => ok.parameters.largest_object,
+            _ => None,
+        });
+        let Some(largest) = largest else {
+            return (everything, everything);
+        };
+        let group = match relative {
+            true => largest.group.0.saturating_sub(groups),
+            false => groups,
+        };
+        let end = Location::new(largest.group.0, largest.object.0 + 1);
+        (Location::new(group, 0), end)
+    }
+
+    /// A FETCH is answered with everything that was published in its range before it was sent.
+    fn judge_fetch(&self, fetching: &Fetching) -> Result<(), String> {
+        let Some((_, Answer::Fetched(ok))) = &self.asked.answer else {
+            return Ok(());
+        };
+        match &self.asked.over {
+            Some((_, Over::Ended(StreamEnd::Fin))) => {}
+            Some((_, Over::Withdrawn | Over::Closed)) => return Ok(()),
+            Some((at, over)) if self.troubles.broke(self.way, self.asked.at, *at) => {
+                let _lost = over;
+                return Ok(());
+            }
+            other if self.is_tight && other.is_some() => return Ok(()),
+            other => return Err(format!("the FETCH ended with {other:?}")),
+        }
+        let (start, end) = self.fetch_range(fetching);
+        let end = earlier(end, ok.end);
+        let has_unknown = self
+            .heard
+            .items
+            .iter()
+            .any(|item| matches!(item, Fetched::Unknown(_)));
+        if has_unknown && !self.had_trouble() && !self.is_tight {
+            return Err(format!(
+                "the FETCH tells of something unknown: {:?}",
+                self.heard.items
+            ));
+        }
+        for (at, entry) in &self.book.objects {
+            let is_due = *at >= start && before(*at, end) && entry.at <= self.asked.at;
+            let is_there = self.heard.items.contains(&Fetched::Object(*at));
+            let is_object = entry.status == ObjectStatus::Normal;
+            if is_object && is_due && !is_there && !has_unknown {
+                return Err(format!(
+                    "{at} is missing from a FETCH of {start} to {end}: {:?}",
+                    self.heard.items
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn before(at: Location, end: Location) -> bool {
+    match end.object.0 {
+        0 => at.group <= end.group,
+        _ => at < end,
+    }
+}
+
+/// The earlier of two ends of ranges.
+fn earlier(a: Location, b: Location) -> Location {
+    let order = |end: Location| match end.object.0 {
+        0 => (end.group.0, u64::MAX),
+        object => (end.group.0, object),
+    };
+    if order(a) <= order(b) { a } else { b }
+}
+
+fn micros(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}

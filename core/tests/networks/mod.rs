@@ -1,0 +1,126 @@
+//! Random relay networks in virtual time; the example `networks` plays as many as wanted.
+
+mod strategy;
+mod trial;
+
+use oxymoq_core::draft::Draft;
+use oxymoq_core::sim::Access;
+use oxymoq_core::sim::networks::{
+    Operation, Path, Plan, RelayPlan, StudioPlan, TransportPlan, ViewerPlan, Wish, run,
+};
+
+/// How many networks each test plays: a few hundred in all, on two threads.
+const SEEDS: u64 = 125;
+
+fn all_is_well(first: u64) {
+    for seed in first..first + SEEDS {
+        if let Err(failed) = trial::attempt(seed) {
+            panic!(
+                "{}\n{}{}\nas it was drawn: {}\nreplay with: {}",
+                failed.trace,
+                failed.plan,
+                failed.why,
+                failed.first,
+                trial::command(seed)
+            );
+        }
+    }
+}
+
+#[test]
+fn random_networks_deliver_what_was_published_and_explain_what_they_do_not() {
+    all_is_well(0);
+}
+
+#[test]
+fn further_random_networks_do_so_too() {
+    all_is_well(SEEDS);
+}
+
+#[test]
+fn equal_seeds_give_equal_runs_and_others_do_not() {
+    let mut hashes = std::collections::BTreeSet::new();
+    for seed in 0..6 {
+        let plan = strategy::tree(seed).current();
+        let (first, second) = (run(&plan), run(&plan));
+        assert_eq!((first.hash, first.steps), (second.hash, second.steps));
+        hashes.insert(first.hash);
+    }
+    assert_eq!(hashes.len(), 6);
+}
+
+/// A chain of three relays with hundreds of subscribers of every kind, some of which come and go.
+#[test]
+fn hundreds_of_subscribers_get_everything() {
+    let all = Access::all();
+    let drafts = [Draft::D18, Draft::D16];
+    let relays = (0..3_usize).map(|n| RelayPlan {
+        parent: u8::try_from(n.saturating_sub(1)).unwrap(),
+        draft: drafts[n % 2],
+        path: Path::default(),
+    });
+    let viewers = (0..300_usize).map(|n| ViewerPlan {
+        relay: u8::try_from(n % 3).unwrap(),
+        access: all[n % 4],
+        path: Path::default(),
+    });
+    let mut operations: Vec<(u16, Operation)> = (0..300)
+        .map(|viewer| {
+            let how = Wish::default();
+            (
+                0,
+                Operation::Subscribe {
+                    viewer,
+                    track: 0,
+                    how,
+                },
+            )
+        })
+        .collect();
+    for n in 0..30_u16 {
+        let object = Operation::Object {
+            track: 0,
+            lane: u8::try_from(n % 3).unwrap(),
+            length: 200,
+            gap: 0,
+            properties: n % 5 == 0,
+        };
+        operations.push((15, object));
+        operations.push((
+            1,
+            Operation::Cancel {
+                viewer: n * 7,
+                nth: 0,
+            },
+        ));
+        if n % 10 == 9 {
+            operations.push((
+                1,
+                Operation::NextGroup {
+                    track: 0,
+                    finish: true,
+                    gap: 0,
+                },
+            ));
+        }
+    }
+    let plan = Plan {
+        seed: 1,
+        relays: relays.collect(),
+        transport: TransportPlan::default(),
+        memory: None,
+        studios: vec![StudioPlan {
+            relay: 0,
+            access: all[0],
+            path: Path::default(),
+            track: 0,
+            pushes: false,
+        }],
+        viewers: viewers.collect(),
+        operations,
+    };
+    let report = run(&plan);
+    assert_eq!(report.verdict, Ok(()), "{}", report.trace);
+    // Thirty objects for each that stayed, and the last three.
+    assert!(report.delivered > 270 * 33, "{}", report.delivered);
+}
