@@ -396,7 +396,7 @@ mod tests {
         };
     }
 
-    // Rules: B185
+    // Rules: B185, B226, B383
     #[test]
     fn numbers_are_those_of_the_registries() {
         check!(SessionCode, SESSION);

@@ -25,6 +25,7 @@ fn a_client_takes_what_the_server_publishes() {
     }
 }
 
+// Rules: B218
 #[test]
 fn a_client_does_not_take_other_tracks() {
     for draft in DRAFTS {

@@ -103,6 +103,7 @@ fn everything_arrives_over_a_path_that_loses_packets() {
     }
 }
 
+// Rules: B352
 /// Three writes, two of them urgent, when nothing is acknowledged any more.
 #[test]
 fn no_more_than_the_bound_is_under_way_and_twice_that_with_urgent_data() {

@@ -310,6 +310,14 @@ impl Cache {
         Ok(Inserted::New)
     }
 
+    /// Whether the answer to a FETCH left an object out, so that it does not exist for good.
+    pub fn is_left_out(&self, id: TrackId, location: Location) -> bool {
+        let at = Position::of(location);
+        self.tracks
+            .get(&id)
+            .is_some_and(|track| track.absent.contains(at) && !track.stated.contains(at))
+    }
+
     /// Notes that in a span no objects exist. If that is only [inferred](Evidence::Inferred), those that are in the cache
     /// stay.
     ///

@@ -117,6 +117,15 @@ pub enum Discovery {
     SplitRequests,
 }
 
+/// From when on the time counts that may pass until an object is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ObjectAge {
+    /// From when its header was received.
+    Header,
+    /// From when the first byte of its payload was, or its header if it has none.
+    Payload,
+}
+
 /// What the subscription that a joining FETCH names must be like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JoiningRule {
@@ -176,6 +185,8 @@ pub struct Profile {
     pub goaway_refuses_later_requests: bool,
     /// What a joining FETCH's subscription must be like.
     pub joining: JoiningRule,
+    /// What an object's delivery timeout counts from.
+    pub object_age: ObjectAge,
     /// PUBLISH_DONE's stream count if the sender does not know it.
     pub stream_count_unknown: u64,
 
@@ -230,6 +241,7 @@ const D16: Profile = Profile {
     goaway: GoAwayForm::Uri,
     goaway_refuses_later_requests: false,
     joining: JoiningRule::LargestObjectFilter,
+    object_age: ObjectAge::Header,
     stream_count_unknown: (1 << 62) - 1,
     parameters: parameters::D16,
     misplaced_parameter: Misplaced::Ignored,
@@ -264,6 +276,7 @@ const D18: Profile = Profile {
     goaway: GoAwayForm::UriTimeoutRequestId,
     goaway_refuses_later_requests: true,
     joining: JoiningRule::ForwardState,
+    object_age: ObjectAge::Payload,
     stream_count_unknown: (1 << 62) - 1,
     parameters: parameters::D18,
     misplaced_parameter: Misplaced::Violation,

@@ -289,6 +289,7 @@ impl Track {
             properties,
             length: header.payload_length,
             payload: Payload::default(),
+            began: arrival.now,
             arrived: arrival.now,
             abandoned: false,
             waiters: 0,

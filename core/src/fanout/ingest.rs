@@ -194,6 +194,49 @@ impl Fanout {
         Ok(())
     }
 
+    /// Passes over the next object on a stream, since it is known not to exist: nobody gets it, and what follows is as if
+    /// it were not there (§ Caching Relays). False if there is a part of it already, or it is none that can be passed over:
+    /// then it is to be [begun](Fanout::begin_object).
+    pub fn pass_over(&mut self, stream: IngestId, header: &ObjectHeader) -> bool {
+        let Some(ingest) = self.ingests.get(&stream) else {
+            return false;
+        };
+        let location = Location {
+            group: ingest.key.0,
+            object: header.id,
+        };
+        let is_next = ingest.last.is_none_or(|last| last < header.id)
+            && ingest.current.as_ref().is_none_or(Current::is_complete);
+        if !is_next
+            || header.status != ObjectStatus::Normal
+            || self.has_received(ingest.track, location)
+        {
+            return false;
+        }
+        if let Some(ingest) = self.ingests.get_mut(&stream) {
+            ingest.current = Some(Current {
+                id: header.id,
+                length: header.payload_length,
+                offset: 0,
+                ignored: true,
+                stray: None,
+            });
+        }
+        true
+    }
+
+    /// Whether an object, or a part of it, was received and is remembered.
+    pub fn has_received(&self, track: TrackId, location: Location) -> bool {
+        let group = self
+            .tracks
+            .get(&track)
+            .and_then(|track| track.groups.get(&location.group));
+        group.is_some_and(|group| {
+            let object = location.object.0;
+            group.received.contains(object) || group.datagrams.contains(object)
+        })
+    }
+
     /// A piece of the payload of the object begun last on this stream.
     ///
     /// # Errors

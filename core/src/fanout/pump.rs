@@ -525,7 +525,8 @@ impl Subscription {
             return of_subgroup;
         }
         let object = subgroup.object(lane.next)?;
-        let of_object = self.object_timeout.map(|timeout| object.arrived + timeout);
+        let born = object.born(self.object_age);
+        let of_object = self.object_timeout.map(|timeout| born + timeout);
         // Only the start of an object is bound by how long it may be kept.
         let of_cache = track
             .defaults

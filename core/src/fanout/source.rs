@@ -177,6 +177,6 @@ impl Source for ConnectionSource<'_> {
         let subscription = peer.subscriptions.get(&request)?;
         let subgroup = self.fanout.tracks.get(&subscription.track)?.subgroup(key)?;
         let lane = subscription.lanes.get(&key)?;
-        Some(subgroup.object(lane.next)?.arrived)
+        Some(subgroup.object(lane.next)?.born(subscription.object_age))
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{IngestId, SourceId};
 use crate::code::ResetCode;
-use crate::draft::Draft;
+use crate::draft::{Draft, ObjectAge};
 use crate::ledger::{Charge, Payload};
 use crate::time::Time;
 use crate::wire::id::ObjectId;
@@ -61,6 +61,8 @@ pub(super) struct Object {
     pub(super) properties: Properties,
     pub(super) length: u64,
     pub(super) payload: Payload,
+    /// When its header arrived.
+    pub(super) began: Time,
     /// When its header, or the first byte of its payload, arrived.
     pub(super) arrived: Time,
     /// The rest of the payload will not come.
@@ -76,6 +78,14 @@ pub(super) struct Object {
 }
 
 impl Object {
+    /// When the time began to count that may pass until it is delivered.
+    pub(super) const fn born(&self, age: ObjectAge) -> Time {
+        match age {
+            ObjectAge::Header => self.began,
+            ObjectAge::Payload => self.arrived,
+        }
+    }
+
     pub(super) fn is_complete(&self) -> bool {
         self.payload.length() == self.length
     }

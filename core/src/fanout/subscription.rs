@@ -8,7 +8,7 @@ use super::lane::{Closed, Lane, State};
 use super::track::{Key, Track};
 use super::{Connection, Fanout, Notice, TrackId};
 use crate::code::{DoneCode, RequestCode, ResetCode};
-use crate::draft::Profile;
+use crate::draft::{ObjectAge, Profile};
 use crate::session::Refusal;
 use crate::time::Time;
 use crate::transport::{ConnectionId, StreamId};
@@ -43,6 +43,8 @@ pub(super) struct Subscription {
     pub(super) priority: u8,
     pub(super) order: GroupOrder,
     pub(super) object_timeout: Option<Duration>,
+    /// What that counts from.
+    pub(super) object_age: ObjectAge,
     pub(super) subgroup_timeout: Option<Duration>,
     pub(super) lanes: BTreeMap<Key, Lane>,
     /// Lanes to look at though their subgroup did not change.
@@ -253,6 +255,7 @@ impl Fanout {
                 parameters.object_delivery_timeout,
                 state.defaults.object_timeout,
             ),
+            object_age: profile.object_age,
             subgroup_timeout: timeout(
                 parameters.subgroup_delivery_timeout,
                 state.defaults.subgroup_timeout,

@@ -1,7 +1,7 @@
 //! Objects on their way from publishers' streams and datagrams into the tracks in memory.
 
 use bytes::Bytes;
-use log::{info, warn};
+use log::{debug, info, warn};
 
 use super::Relay;
 use super::epochs::Loss;
@@ -14,7 +14,7 @@ use crate::time::Time;
 use crate::transport::{ConnectionId, StreamId};
 use crate::wire::id::Location;
 use crate::wire::name::FullTrackName;
-use crate::wire::object::{DatagramObject, ObjectHeader, SubgroupHeader};
+use crate::wire::object::{DatagramObject, ObjectHeader, ObjectStatus, SubgroupHeader};
 
 /// A publisher's stream.
 type From = (ConnectionId, StreamId);
@@ -130,11 +130,23 @@ impl Relay {
     }
 
     fn take_object(&mut self, now: Time, from: From, object: ObjectHeader) -> Result<(), Fault> {
+        let Some(inlet) = self.ingest.get(&from) else {
+            return Ok(());
+        };
+        let at = Location {
+            group: inlet.header.group,
+            object: object.id,
+        };
+        let id = inlet.id;
+        if self.is_left_out(inlet.origin, at) && self.publisher.fanout.pass_over(id, &object) {
+            debug!("{}: {at} was said not to exist", from.0);
+            return Ok(());
+        }
+        let fanout = &mut self.publisher.fanout;
+        fanout.begin_object(now, id, object)?;
         let Some(inlet) = self.ingest.get_mut(&from) else {
             return Ok(());
         };
-        let fanout = &mut self.publisher.fanout;
-        fanout.begin_object(now, inlet.id, object)?;
         inlet.header.first_object = false;
         Ok(())
     }
@@ -199,8 +211,22 @@ impl Relay {
         let Some(source) = self.sources.get(&origin) else {
             return Ok(());
         };
+        let (live, id, at) = (source.live, source.id, object.location);
+        let is_normal = object.status == ObjectStatus::Normal;
+        let fanout = &self.publisher.fanout;
+        if is_normal && self.is_left_out(origin, at) && !fanout.has_received(live, at) {
+            debug!("{}: {at} was said not to exist", origin.connection);
+            return Ok(());
+        }
         let fanout = &mut self.publisher.fanout;
-        fanout.datagram(now, source.live, source.id, object)
+        fanout.datagram(now, live, id, object)
+    }
+
+    /// Whether an object of a source's track is known not to exist because the answer to a FETCH left it out. That is final
+    /// (§ Objects): it is neither cached nor passed on if it comes all the same, and no mistake either (§ Caching Relays).
+    fn is_left_out(&self, origin: Origin, at: Location) -> bool {
+        let name = self.upstreams.get(&origin);
+        name.is_some_and(|name| self.fetching.is_left_out(name, at))
     }
 
     /// Whether a source contradicts one that is gone: it has started anew.

@@ -96,6 +96,8 @@ pub struct Relay {
     deadlines: BTreeSet<(Time, Origin)>,
     /// Sources of ours that were told to send again and have not answered.
     resuming: BTreeMap<Origin, resume::Resuming>,
+    /// Updates of subscriptions whose answers wait for what those sources tell.
+    resumed_updates: BTreeMap<Origin, Vec<RequestId>>,
     rendezvous: rendezvous::Rendezvous,
     discovery: discovery::Discovery,
     /// Relays that we asked for a connection.
@@ -167,6 +169,7 @@ impl Relay {
             pauses: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             resuming: BTreeMap::new(),
+            resumed_updates: BTreeMap::new(),
             rendezvous: rendezvous::Rendezvous::default(),
             discovery: discovery::Discovery::default(),
             connected: BTreeSet::new(),
@@ -205,6 +208,7 @@ impl Relay {
                 } => debug!("{connection}: subscription {} was ended", request.0),
             }
         }
+        self.answer_resumed(now);
         self.cache_live(now);
         self.serve_fetches(now);
         self.relieve_cache();
@@ -306,19 +310,25 @@ impl Relay {
                 // To a PUBLISH.
                 self.request_group_of(now, origin.connection, origin.request, &ok.parameters);
             }
-            Response::Error(refusal) if self.is_fill(origin) => {
-                self.fill_refused(now, origin, &refusal);
-            }
-            Response::Error(refusal) => {
-                if !self.status_unknown(now, origin, Some(&refusal)) {
-                    self.refused(now, origin, &refusal);
-                }
-            }
+            Response::Error(refusal) => self.handle_refusal(now, origin, refusal),
+        }
+    }
+
+    fn handle_refusal(&mut self, now: Time, origin: Origin, mut refusal: Refusal) {
+        if let RequestCode::Unknown(_) = refusal.code {
+            // What that is (§ Grease).
+            refusal.code = RequestCode::InternalError;
+        }
+        if self.is_fill(origin) {
+            self.fill_refused(now, origin, &refusal);
+        } else if !self.status_unknown(now, origin, Some(&refusal)) {
+            self.refused(now, origin, &refusal);
         }
     }
 
     /// A request is over: one of a peer's, or one of ours that the peer abandoned.
     fn handle_cancelled(&mut self, now: Time, origin: Origin) {
+        self.resumed_updates.remove(&origin);
         let was_peers = self.stop_waiting(now, origin)
             || self.withdraw(now, origin)
             || self.unwatch(origin)
@@ -333,6 +343,8 @@ impl Relay {
     /// Forgets everything about a peer whose session is over.
     fn forget_peer(&mut self, now: Time, connection: ConnectionId) {
         self.release(connection);
+        self.resumed_updates
+            .retain(|origin, _| origin.connection != connection);
         self.forget_discovery(now, connection);
         for origin in of_connection(&self.waiting, connection) {
             self.stop_waiting(now, origin);

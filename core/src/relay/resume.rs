@@ -53,13 +53,85 @@ impl Relay {
         parameters.authorization_tokens = Vec::new();
         self.wait(now, origin, name, parameters);
         self.forward_as_needed(now, name);
-        let is_told = self
-            .publishers_asked(name)
-            .iter()
-            .any(|source| self.resuming.contains_key(source));
-        if !is_told {
+        if !self.is_resuming(name) {
             self.serve_waiting(now, name, live);
         }
+    }
+
+    /// REQUEST_UPDATE of a subscription that is served. If it asks for objects while the sources pause, it is heeded now,
+    /// and answered when one of them has told how far the track is: FETCHes may join there (§ Subscriptions).
+    pub(super) fn update_subscription(
+        &mut self,
+        now: Time,
+        origin: Origin,
+        update: RequestId,
+        parameters: &Parameters,
+    ) {
+        let Origin {
+            connection,
+            request,
+        } = origin;
+        let live = self.publisher.fanout.track_of(connection, request);
+        let name = live.and_then(|live| self.names.get(&live));
+        let resumes =
+            parameters.forward == Some(true) && name.is_some_and(|name| self.is_behind(name));
+        if !resumes && !self.resumed_updates.contains_key(&origin) {
+            return self
+                .publisher
+                .update(now, connection, request, update, parameters);
+        }
+        let fanout = &mut self.publisher.fanout;
+        match fanout.update(now, connection, request, parameters) {
+            Ok(_) => self.resumed_updates.entry(origin).or_default().push(update),
+            Err(refusal) => {
+                self.answer_resumed_of(now, origin);
+                self.publisher
+                    .respond_to_update(now, connection, request, update, Err(refusal));
+            }
+        }
+    }
+
+    /// Answers the updates for which there is nothing to wait any more.
+    pub(super) fn answer_resumed(&mut self, now: Time) {
+        let waits = |origin: &Origin| {
+            let fanout = &self.publisher.fanout;
+            let live = fanout.track_of(origin.connection, origin.request);
+            let name = live.and_then(|live| self.names.get(&live));
+            name.is_some_and(|name| self.is_behind(name) && self.is_resuming(name))
+        };
+        let origins = self.resumed_updates.keys().copied();
+        let due: Vec<Origin> = origins.filter(|origin| !waits(origin)).collect();
+        for origin in due {
+            self.answer_resumed_of(now, origin);
+        }
+    }
+
+    fn answer_resumed_of(&mut self, now: Time, origin: Origin) {
+        let Origin {
+            connection,
+            request,
+        } = origin;
+        let fanout = &self.publisher.fanout;
+        let live = fanout.track_of(connection, request);
+        let largest_object = live.and_then(|live| fanout.largest(live));
+        for update in self.resumed_updates.remove(&origin).unwrap_or_default() {
+            let ok = RequestOk {
+                parameters: Parameters {
+                    largest_object,
+                    ..Parameters::default()
+                },
+                ..RequestOk::default()
+            };
+            self.publisher
+                .respond_to_update(now, connection, request, update, Ok(ok));
+        }
+    }
+
+    /// Whether a source of a track was told to send again and has not answered.
+    fn is_resuming(&self, name: &FullTrackName) -> bool {
+        self.publishers_asked(name)
+            .iter()
+            .any(|source| self.resuming.contains_key(source))
     }
 
     /// A publisher answered an update of our subscription to its track.

@@ -246,6 +246,7 @@ mod tests {
         assert_eq!(routes.withdraw(&namespace(&["a", "b"]), origin(2, 0)), []);
     }
 
+    // Rules: B274
     #[test]
     fn b274_a_new_watcher_learns_what_exists() {
         let mut routes = Routes::default();

@@ -35,13 +35,8 @@ impl Relay {
             // All that an update could bring is a token.
             self.agree(now, origin, update);
         } else {
-            let Origin {
-                connection,
-                request,
-            } = origin;
-            self.publisher
-                .update(now, connection, request, update, parameters);
-            self.request_group_of(now, connection, request, parameters);
+            self.update_subscription(now, origin, update, parameters);
+            self.request_group_of(now, origin.connection, origin.request, parameters);
         }
     }
 

@@ -39,6 +39,7 @@ fn of(slots: &[(u32, u32, Class, Place)]) -> Schedule<u32, u32> {
     schedule
 }
 
+// Rules: B341
 #[test]
 fn subscriber_priority_comes_before_publisher_priority() {
     let place = subgroup(Ascending, 0, 0);
@@ -51,6 +52,7 @@ fn subscriber_priority_comes_before_publisher_priority() {
     assert_eq!(drained(of(&slots)), [4, 3, 2, 1]);
 }
 
+// Rules: B341
 #[test]
 fn publisher_priority_comes_before_group_order() {
     let slots = [
@@ -60,6 +62,7 @@ fn publisher_priority_comes_before_group_order() {
     assert_eq!(drained(of(&slots)), [2, 1]);
 }
 
+// Rules: B341
 #[test]
 fn groups_leave_in_the_order_of_their_request() {
     for (order, expected) in [(Ascending, [3, 4, 5]), (Descending, [5, 4, 3])] {
@@ -71,6 +74,7 @@ fn groups_leave_in_the_order_of_their_request() {
     }
 }
 
+// Rules: B341
 #[test]
 fn within_a_group_the_lowest_subgroup_or_object_leaves_first_in_either_group_order() {
     for order in [Ascending, Descending] {

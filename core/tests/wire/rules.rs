@@ -519,6 +519,7 @@ fn v65_aliases_in_the_clients_setup() {
     }
 }
 
+// Rules: B244
 #[test]
 fn v80_unknown_fetch_type() {
     for (draft, from) in [(16, CLIENT_CONTROL), (18, CLIENT_REQUEST)] {
@@ -555,6 +556,7 @@ fn a_prefix_update_is_also_read_with_a_length_in_front() {
     );
 }
 
+// Rules: B201
 #[test]
 fn publish_ok_of_draft_18_is_a_request_ok() {
     let message = accepted(18, CLIENT_REQUEST, 0x1E, "01 10 00");
@@ -573,6 +575,7 @@ fn publish_ok_of_draft_18_is_a_request_ok() {
     assert_eq!(bytes, hex("1e 0004 05 01 10 00"));
 }
 
+// Rules: B224
 #[test]
 fn the_largest_stream_count_stands_for_an_unknown_one() {
     let count = |draft, body| {

@@ -35,6 +35,7 @@ fn a_live_group_has_no_age() {
     assert!(!f.has(seconds(100), 0, 1, 0));
 }
 
+// Rules: B356
 #[test]
 fn b356_no_object_is_served_once_the_maximum_cache_duration_is_over() {
     let mut f = fixture(limits());

@@ -2,6 +2,7 @@
 
 use super::*;
 
+// Rules: B292
 #[test]
 fn what_was_put_in_comes_out_as_it_was() {
     let mut f = fixture(limits());
@@ -28,6 +29,7 @@ fn the_same_object_again_changes_nothing() {
     assert_eq!(f.cache.used(), COST);
 }
 
+// Rules: B290
 #[test]
 fn another_object_at_the_same_location_is_a_contradiction_that_says_what_differs() {
     let properties =
@@ -149,6 +151,7 @@ fn a_gap_that_the_publisher_tells_of_over_an_object_is_a_contradiction() {
     f.absent(0, span((2, 6), (9, 0)), Evidence::Stated);
 }
 
+// Rules: B291
 #[test]
 fn b291_an_object_that_a_fetch_left_out_is_ignored_when_it_comes_later() {
     let mut f = fixture(limits());

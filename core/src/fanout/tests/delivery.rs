@@ -44,6 +44,7 @@ fn a_subgroup_crosses_as_it_is() {
     assert_eq!(stage.got(old), [without_flag]);
 }
 
+// Rules: B215
 #[test]
 fn every_subscriber_is_told_the_same_alias() {
     let mut stage = Stage::new();
@@ -71,6 +72,7 @@ fn every_subscriber_is_told_the_same_alias() {
     assert_ne!(first, alias(1, 2, other));
 }
 
+// Rules: B208
 #[test]
 fn a_large_object_leaves_before_it_arrived() {
     let mut stage = Stage::new();
@@ -123,6 +125,7 @@ fn a_small_object_is_one_write_and_a_large_one_is_not_copied_again() {
     assert_eq!(lengths, [opening + 300, header, 5000]);
 }
 
+// Rules: B375
 #[test]
 fn a_late_subscriber_joins_the_current_subgroup_at_its_next_object() {
     let mut stage = Stage::new();
@@ -182,6 +185,7 @@ fn first_object_is_told_only_if_known() {
     assert!(got[1].first_object);
 }
 
+// Rules: B378
 #[test]
 fn a_gap_on_the_same_upstream_stream_stays_on_one_stream() {
     let mut stage = Stage::new();
@@ -194,6 +198,7 @@ fn a_gap_on_the_same_upstream_stream_stays_on_one_stream() {
     assert_eq!(stage.ids(subscriber), [(0, 0), (0, 7)]);
 }
 
+// Rules: B372, B378
 #[test]
 fn a_gap_between_upstream_streams_opens_a_new_stream() {
     let mut stage = Stage::new();
@@ -303,6 +308,7 @@ fn what_was_complete_before_a_reset_is_still_sent() {
     assert_eq!(got[0].reset, Some(ResetCode::InternalError));
 }
 
+// Rules: B363
 #[test]
 fn markers_are_objects_too() {
     let mut stage = Stage::new();
@@ -378,6 +384,7 @@ fn a_later_id_that_a_draft_cannot_write_resets_the_stream() {
     assert_eq!(stage.got(old)[0].reset, Some(ResetCode::InternalError));
 }
 
+// Rules: B361
 #[test]
 fn datagrams_stay_datagrams() {
     let mut stage = Stage::new();

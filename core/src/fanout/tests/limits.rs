@@ -2,6 +2,7 @@
 
 use super::*;
 
+// Rules: B379
 #[test]
 fn a_slow_subscriber_is_ended_and_nobody_else_notices() {
     let mut stage = Stage::with_limits(Limits {

@@ -327,6 +327,7 @@ impl Play {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
+    // Rules: B300
     #[test]
     fn nothing_is_lost_duplicated_or_reordered(ops in prop::collection::vec(op(), 1..150)) {
         let mut play = Play::new();

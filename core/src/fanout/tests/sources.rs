@@ -226,6 +226,7 @@ fn sources_of_different_drafts_do_not_contradict_one_another_by_the_way_they_wri
     assert_eq!(stage.ids(subscriber), [(0, 0)]);
 }
 
+// Rules: B290
 #[test]
 fn a_source_that_contradicts_itself_makes_the_track_malformed() {
     let rule = |result: Result<(), Fault>| match result {
@@ -307,6 +308,7 @@ fn a_source_that_contradicts_itself_makes_the_track_malformed() {
     }
 }
 
+// Rules: B290
 #[test]
 fn a_subgroup_with_two_priorities_is_malformed() {
     let mut stage = Stage::new();

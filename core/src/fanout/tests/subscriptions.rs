@@ -9,6 +9,7 @@ fn range(start: Location, end_group: u64) -> Parameters {
     })
 }
 
+// Rules: B213
 #[test]
 fn each_filter_lets_through_what_it_should() {
     // What was published before, and what is published after: one subgroup of three objects in each group.
@@ -93,6 +94,7 @@ fn the_largest_location_is_told() {
     assert_eq!(subscribe(&mut stage, 2), Some(at(3, 7)));
 }
 
+// Rules: B212
 #[test]
 fn a_range_that_cannot_be_satisfied_is_refused() {
     let mut stage = Stage::new();
@@ -192,6 +194,7 @@ fn without_forward_nothing_is_sent() {
     assert_eq!(stage.used(), 0);
 }
 
+// Rules: B203 (18), B376
 #[test]
 fn forward_state_turns_delivery_off_and_on() {
     let mut stage = Stage::new();
@@ -225,6 +228,7 @@ fn forward_state_turns_delivery_off_and_on() {
     assert_eq!(stage.used(), 0);
 }
 
+// Rules: B382
 #[test]
 fn a_stopped_subgroup_is_not_opened_again() {
     for (draft, after_update) in [(Draft::D16, vec![]), (Draft::D18, vec![(0, 3)])] {
@@ -252,6 +256,7 @@ fn a_stopped_subgroup_is_not_opened_again() {
     }
 }
 
+// Rules: B376, B379
 #[test]
 fn narrowing_a_range_resets_what_is_outside() {
     let mut stage = Stage::new();
@@ -388,6 +393,7 @@ fn a_lost_connection_is_forgotten() {
     assert!(stage.fanout.is_idle(stage.track));
 }
 
+// Rules: B210
 #[test]
 fn a_track_that_ends_is_drained_first() {
     let mut stage = Stage::new();
@@ -449,6 +455,7 @@ fn the_end_of_a_track_without_streams_is_told_at_once() {
     assert_eq!(late, Err(RequestCode::DoesNotExist));
 }
 
+// Rules: B347, B348
 #[test]
 fn late_objects_are_reset_by_the_object_timeout() {
     let with = |ms| Parameters {
@@ -483,6 +490,7 @@ fn late_objects_are_reset_by_the_object_timeout() {
     assert_eq!(stage.ids(sooner), [(1, 0)]);
 }
 
+// Rules: B351
 #[test]
 fn an_expired_object_is_not_offered_even_before_the_timer() {
     let parameters = Parameters {
@@ -503,6 +511,7 @@ fn an_expired_object_is_not_offered_even_before_the_timer() {
     assert_eq!(got[0].reset, Some(ResetCode::DeliveryTimeout));
 }
 
+// Rules: B348 (18), B354
 #[test]
 fn a_subgroup_that_is_not_sent_in_time_is_reset() {
     let parameters = Parameters {
@@ -533,6 +542,7 @@ fn a_subgroup_that_is_not_sent_in_time_is_reset() {
     assert_eq!(stage.used(), 0);
 }
 
+// Rules: B350
 #[test]
 fn the_session_is_told_when_an_object_began() {
     let mut stage = Stage::new();
@@ -552,6 +562,32 @@ fn the_session_is_told_when_an_object_began() {
     assert_eq!(source.object_began(StreamId::local(1)), None);
 }
 
+// Rules: B346, B350
+#[test]
+fn the_time_for_an_object_counts_from_its_header_in_16_and_from_its_payload_in_18() {
+    let parameters = Parameters {
+        object_delivery_timeout: Some(Millis(100)),
+        ..Parameters::default()
+    };
+    for (draft, counts_from_header) in [(Draft::D16, true), (Draft::D18, false)] {
+        let mut stage = Stage::new();
+        let subscriber = stage.subscriber(draft, &parameters);
+        stage.peer(subscriber).stalled = true;
+        let stream = stage.open(0, 0);
+        stage.begin(stream, 0, 1);
+        stage.pass(Duration::from_millis(80));
+        stage.payload(stream, b"x");
+        stage.settle();
+        stage.pass(Duration::from_millis(30));
+        let late = Some(ResetCode::DeliveryTimeout);
+        let expected = if counts_from_header { late } else { None };
+        assert_eq!(stage.got(subscriber)[0].reset, expected, "{draft:?}");
+        stage.pass(Duration::from_millis(80));
+        assert_eq!(stage.got(subscriber)[0].reset, late, "{draft:?}");
+    }
+}
+
+// Rules: B356
 #[test]
 fn objects_older_than_their_cache_duration_are_not_begun() {
     let mut stage = Stage::with_track(Limits::default(), properties(Draft::D18, &[(0x04, 1000)]));

@@ -124,6 +124,7 @@ fn show(order: GroupOrder) -> (Vec<(FetchEntry, Pieces)>, Vec<Got>) {
     (fed, expected)
 }
 
+// Rules: B252
 #[test]
 fn entries_arrive_in_either_order_however_small_the_writes() {
     for draft in DRAFTS {

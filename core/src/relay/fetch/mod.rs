@@ -90,6 +90,12 @@ enum Due {
 }
 
 impl Fetching {
+    /// See [`Cache::is_left_out`].
+    pub(super) fn is_left_out(&self, name: &FullTrackName, at: Location) -> bool {
+        let past = self.tracks.get(name);
+        past.is_some_and(|past| self.cache.is_left_out(past.id, at))
+    }
+
     pub(super) fn new(limits: cache::Limits) -> Self {
         Self {
             cache: Cache::new(limits),

@@ -81,7 +81,7 @@ const fn subgroup(group: u8) -> [u8; 7] {
     [0x10, 9, group, 128, 0, 1, b'x']
 }
 
-// Rules: B064, B071, B090, B091
+// Rules: B064, B071, B090, B091, B314
 #[test]
 fn b314_garbage_on_a_stream_costs_the_peer_that_sent_it_its_session_alone() {
     let violation = SessionCode::ProtocolViolation;
@@ -120,6 +120,7 @@ fn b314_garbage_on_a_stream_costs_the_peer_that_sent_it_its_session_alone() {
     }
 }
 
+// Rules: B314
 #[test]
 fn b314_a_publisher_that_breaks_a_rule_ends_for_its_subscribers_as_if_it_had_left() {
     let mut rig = Rig::new();
@@ -156,6 +157,7 @@ fn b314_a_subscriber_that_breaks_a_rule_costs_the_publisher_only_its_subscriptio
     }
 }
 
+// Rules: B216
 #[test]
 fn b216_an_alias_used_twice_costs_that_publishers_session_alone() {
     let mut rig = Rig::new();
@@ -225,6 +227,7 @@ fn clients_that_connect_and_say_nothing_are_closed() {
     }
 }
 
+// Rules: B221
 #[test]
 fn b221_objects_that_come_after_publish_done_are_delivered_before_the_end_is_told() {
     let mut rig = Rig::new();
@@ -248,6 +251,7 @@ fn b221_objects_that_come_after_publish_done_are_delivered_before_the_end_is_tol
     rig.end();
 }
 
+// Rules: B225
 #[test]
 fn b225_streams_that_never_come_delay_the_end_only_so_long() {
     let mut rig = Rig::new();

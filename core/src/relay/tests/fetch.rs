@@ -15,6 +15,7 @@ fn properties_of(draft: Draft, list: &[(u64, u64)]) -> Properties {
     Properties::from_list(draft.profile().integers, list).unwrap()
 }
 
+// Rules: B252
 #[test]
 fn what_was_published_is_fetched_from_the_cache_in_both_orders() {
     for drafts in DRAFT_PAIRS {
@@ -39,6 +40,7 @@ fn what_was_published_is_fetched_from_the_cache_in_both_orders() {
     }
 }
 
+// Rules: B292
 #[test]
 fn b292_an_object_is_fetched_with_everything_that_it_was_published_with() {
     for drafts in DRAFT_PAIRS {
@@ -106,7 +108,7 @@ fn b292_an_object_is_fetched_with_everything_that_it_was_published_with() {
     }
 }
 
-// Rules: V85
+// Rules: B251, V85
 #[test]
 fn b251_a_range_that_starts_after_the_largest_object_is_refused() {
     for drafts in DRAFT_PAIRS {
@@ -122,7 +124,7 @@ fn b251_a_range_that_starts_after_the_largest_object_is_refused() {
     }
 }
 
-// Rules: V85
+// Rules: B251, V85
 #[test]
 fn b251_nothing_published_is_no_range() {
     for drafts in DRAFT_PAIRS {
@@ -134,6 +136,7 @@ fn b251_nothing_published_is_no_range() {
     }
 }
 
+// Rules: B250
 #[test]
 fn b250_a_range_that_ends_before_it_starts_is_refused() {
     for draft in Draft::ALL {
@@ -220,6 +223,7 @@ fn a_publisher_is_not_asked_for_what_it_asks_for_itself() {
     rig.end();
 }
 
+// Rules: B253, B298, B315
 #[test]
 fn b298_without_a_live_track_the_publisher_says_where_the_range_ends() {
     for drafts in DRAFT_PAIRS {
@@ -289,6 +293,7 @@ fn the_end_of_a_track_is_told() {
     }
 }
 
+// Rules: B363
 #[test]
 fn the_end_of_a_live_track_is_told() {
     let (mut rig, running) = Rig::with_groups((Draft::D18, Draft::D18), &[(3, 2)]);
@@ -320,6 +325,7 @@ fn a_publishers_refusal_is_passed_on() {
     }
 }
 
+// Rules: B249, B260
 #[test]
 fn a_publisher_without_fetch_leaves_holes_that_are_told_as_unknown() {
     for drafts in DRAFT_PAIRS {
@@ -357,6 +363,7 @@ fn a_publisher_without_fetch_leaves_holes_that_are_told_as_unknown() {
     }
 }
 
+// Rules: B260
 #[test]
 fn b260_gaps_that_are_known_are_left_out() {
     for drafts in DRAFT_PAIRS {
@@ -379,6 +386,7 @@ fn b260_gaps_that_are_known_are_left_out() {
     }
 }
 
+// Rules: B203
 #[test]
 fn joining_fetches_meet_the_subscription() {
     for drafts in DRAFT_PAIRS {
@@ -464,6 +472,7 @@ fn what_a_slower_source_brings_too_late_for_subscribers_can_be_fetched() {
     rig.end();
 }
 
+// Rules: B356
 #[test]
 fn b356_what_is_older_than_its_cache_duration_is_asked_for_again() {
     let mut rig = Rig::new();
@@ -550,6 +559,7 @@ fn without_a_cache_everything_is_asked_for() {
     }
 }
 
+// Rules: B262
 #[test]
 fn b262_a_fill_timeout_of_zero_never_waits() {
     let (mut rig, running) = Rig::with_groups((Draft::D18, Draft::D18), &[(3, 1), (5, 1)]);
@@ -571,6 +581,7 @@ fn b262_a_fill_timeout_of_zero_never_waits() {
     rig.end();
 }
 
+// Rules: B261
 #[test]
 fn b261_a_fill_timeout_is_the_time_for_all_holes_together() {
     let groups = [(3, 1), (5, 1), (7, 1)];

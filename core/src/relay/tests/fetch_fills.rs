@@ -41,6 +41,7 @@ fn fetches_of_overlapping_ranges_share_a_fill() {
     }
 }
 
+// Rules: B249
 #[test]
 fn only_what_is_missing_is_asked_for() {
     for drafts in DRAFT_PAIRS {
@@ -726,4 +727,51 @@ fn of_more_fills_held_back_than_a_session_may_pause_one_is_asked_for_again() {
     }
     rig.assert_alive(publisher);
     rig.end();
+}
+
+// Rules: B291
+#[test]
+fn b291_what_a_fetch_left_out_is_neither_passed_on_nor_cached_when_it_comes_later() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let running = rig.running(drafts);
+        let (publisher, up) = (running.publisher, running.up);
+        let mut even = rig.open(publisher, up, header(4, 0));
+        rig.object(&mut even, 0, b"zero");
+        rig.object(&mut even, 6, b"six");
+        let peer = rig.connect(drafts.1);
+        rig.fetch(peer, at(4, 0), at(4, 7), UP);
+        let fill = rig.last_fetch(publisher);
+        rig.answer_fetch(publisher, fill, at(4, 6), &[(4, 3)]);
+        let mut late = rig.open(publisher, up, header(4, 1));
+        rig.object(&mut late, 2, b"two");
+        rig.object(&mut late, 7, b"seven");
+        rig.fin(&late);
+        rig.datagram(publisher, up, &in_datagram(4, 4, b"four"));
+        rig.datagram(publisher, up, &in_datagram(4, 8, b"eight"));
+        let ids = rig.ids(running.subscriber, running.down);
+        assert_eq!(ids, [(4, 0), (4, 6), (4, 7)]);
+        let got = rig.received(running.subscriber, running.down);
+        assert_eq!(got[1].end, Some(StreamEnd::Fin));
+        assert_eq!(got[1].objects[0].1, b"seven");
+        assert_eq!(
+            rig.datagrams(running.subscriber, running.down),
+            [in_datagram(4, 8, b"eight")]
+        );
+        // It is no mistake, and the rest of the track goes on.
+        assert_eq!(rig.done(running.subscriber, running.down), None);
+        rig.assert_alive(publisher);
+        let again = rig.fetch(peer, at(4, 0), at(4, 9), UP);
+        let all = [
+            "{4, 0} zero",
+            "{4, 3} 4.3",
+            "{4, 6} six",
+            "{4, 7} seven",
+            "{4, 8} eight",
+            "end",
+        ];
+        rig.assert_fetched(peer, again, at(4, 9), &all);
+        assert_eq!(rig.fetches_asked(publisher).len(), 1);
+        rig.end();
+    }
 }

@@ -39,6 +39,7 @@ fn got(drafts: (Draft, Draft), filter: Option<Filter>) -> (Vec<(u64, u64)>, Opti
     result
 }
 
+// Rules: B213
 #[test]
 fn b213_without_a_filter_everything_from_now_on_is_delivered() {
     for drafts in DRAFT_PAIRS {
@@ -51,6 +52,7 @@ fn b213_without_a_filter_everything_from_now_on_is_delivered() {
     }
 }
 
+// Rules: B213
 #[test]
 fn b213_largest_object_starts_after_the_largest() {
     for drafts in DRAFT_PAIRS {
@@ -63,6 +65,7 @@ fn b213_largest_object_starts_after_the_largest() {
     }
 }
 
+// Rules: B213
 #[test]
 fn b213_next_group_start_starts_with_the_next_group() {
     for drafts in DRAFT_PAIRS {
@@ -72,6 +75,7 @@ fn b213_next_group_start_starts_with_the_next_group() {
     }
 }
 
+// Rules: B213
 #[test]
 fn b213_absolute_start_starts_there() {
     for drafts in DRAFT_PAIRS {
@@ -83,6 +87,7 @@ fn b213_absolute_start_starts_there() {
     }
 }
 
+// Rules: B213
 #[test]
 fn b213_absolute_range_ends_with_subscription_ended() {
     for drafts in DRAFT_PAIRS {
@@ -119,6 +124,7 @@ fn the_last_subscribers_range_that_ends_also_ends_the_subscription_upstream() {
     }
 }
 
+// Rules: B212
 #[test]
 fn b212_a_range_of_the_past_is_refused_and_harms_nobody() {
     for drafts in DRAFT_PAIRS {
@@ -137,6 +143,7 @@ fn b212_a_range_of_the_past_is_refused_and_harms_nobody() {
     }
 }
 
+// Rules: B212
 #[test]
 fn b212_a_range_found_past_when_the_publisher_answers_is_refused_and_the_publisher_let_go() {
     for drafts in DRAFT_PAIRS {

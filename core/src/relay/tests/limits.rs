@@ -58,6 +58,7 @@ fn max_transport_bytes() {
     rig.end();
 }
 
+// Rules: B327
 #[test]
 fn whoever_publishes_gets_a_wider_window_if_there_is_memory_for_it() {
     for draft in Draft::ALL {
@@ -84,6 +85,7 @@ fn whoever_publishes_gets_a_wider_window_if_there_is_memory_for_it() {
     }
 }
 
+// Rules: B325
 #[test]
 fn max_announcements() {
     for draft in Draft::ALL {
@@ -101,6 +103,7 @@ fn max_announcements() {
     }
 }
 
+// Rules: B325
 #[test]
 fn max_watches() {
     for draft in Draft::ALL {
@@ -118,6 +121,7 @@ fn max_watches() {
     }
 }
 
+// Rules: B322
 #[test]
 fn max_tracks() {
     for drafts in DRAFT_PAIRS {
@@ -165,6 +169,7 @@ fn max_tracks_of_the_fan_out() {
     }
 }
 
+// Rules: B323
 #[test]
 fn max_subscriptions_of_the_fan_out() {
     let mut settings = Settings::default();

@@ -160,6 +160,7 @@ impl Relay {
         assert!(self.waiting.is_empty(), "{:?}", self.waiting);
         assert!(self.sources.is_empty(), "{:?}", self.sources);
         assert!(self.resuming.is_empty(), "{:?}", self.resuming);
+        assert!(self.resumed_updates.is_empty());
         assert!(self.origins.is_empty(), "{:?}", self.origins);
         assert!(self.ingest.is_empty(), "{:?}", self.ingest);
         assert!(self.feeds.is_empty(), "{:?}", self.feeds);

@@ -30,6 +30,7 @@ fn went(fields: &[&str]) -> (TrackNamespace, bool) {
     (namespace(fields), false)
 }
 
+// Rules: B274, B276
 #[test]
 fn b274_namespaces_that_exist_and_those_that_come_are_told_to_watchers_of_their_prefixes() {
     for drafts in DRAFT_PAIRS {
@@ -50,6 +51,7 @@ fn b274_namespaces_that_exist_and_those_that_come_are_told_to_watchers_of_their_
     }
 }
 
+// Rules: B305
 #[test]
 fn b305_two_watchers_of_a_prefix_are_told_and_one_of_another_is_not() {
     for drafts in DRAFT_PAIRS {
@@ -118,6 +120,7 @@ fn a_namespace_is_gone_when_the_last_of_its_publishers_is() {
     }
 }
 
+// Rules: B273
 #[test]
 fn b273_whoever_stops_watching_is_told_no_more() {
     for drafts in DRAFT_PAIRS {
@@ -133,6 +136,7 @@ fn b273_whoever_stops_watching_is_told_no_more() {
     }
 }
 
+// Rules: B280
 #[test]
 fn b280_overlapping_prefixes_of_one_peer_are_refused_and_siblings_are_not() {
     let cases: [(&[&str], bool); 5] = [

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::wire::param::GroupOrder;
-use crate::wire::property::Value;
+use crate::wire::property::{PRIOR_GROUP_ID_GAP, PRIOR_OBJECT_ID_GAP, Value};
 
-// Rules: B031, B043, B046, B055
+// Rules: B031, B043, B046, B055, B316, B317, B362, B390
 #[test]
 fn b316_b317_everything_about_an_object_arrives_as_it_was_sent() {
     for drafts in DRAFT_PAIRS {
@@ -13,6 +13,8 @@ fn b316_b317_everything_about_an_object_arrives_as_it_was_sent() {
         let integers = |draft: Draft| draft.profile().integers;
         let list = [
             (0x0B, Value::Bytes(Bytes::from_static(&[0x20, 5]))),
+            (PRIOR_GROUP_ID_GAP, Value::Integer(3)),
+            (PRIOR_OBJECT_ID_GAP, Value::Integer(1)),
             (0x78, Value::Integer(300)),
             (0x3801, Value::Bytes(Bytes::from_static(b"unknown"))),
         ];
@@ -67,7 +69,7 @@ fn b034_first_object_is_told_only_where_the_stream_begins_with_it() {
     rig.end();
 }
 
-// Rules: B031
+// Rules: B031, B208
 #[test]
 fn b208_an_object_is_passed_on_before_it_is_whole() {
     for drafts in DRAFT_PAIRS {
@@ -107,7 +109,7 @@ fn b032_subgroups_keep_their_streams() {
     }
 }
 
-// Rules: B070
+// Rules: B070, B376, B383
 #[test]
 fn b376_a_reset_stream_is_reset_downstream_with_a_code_that_is_true_there() {
     let codes = [
@@ -133,6 +135,7 @@ fn b376_a_reset_stream_is_reset_downstream_with_a_code_that_is_true_there() {
     }
 }
 
+// Rules: B363, B375
 #[test]
 fn the_end_of_a_group_is_passed_on_however_it_was_told() {
     for drafts in DRAFT_PAIRS {
@@ -179,6 +182,7 @@ fn the_end_of_a_track_is_passed_on() {
     }
 }
 
+// Rules: B223, B361
 #[test]
 fn b361_datagrams_stay_datagrams() {
     for drafts in DRAFT_PAIRS {
@@ -212,6 +216,7 @@ fn b361_datagrams_stay_datagrams() {
     }
 }
 
+// Rules: B295
 #[test]
 fn b295_the_same_datagram_from_two_publishers_is_sent_once() {
     let mut rig = Rig::new();
@@ -226,6 +231,7 @@ fn b295_the_same_datagram_from_two_publishers_is_sent_once() {
     rig.end();
 }
 
+// Rules: B209
 #[test]
 fn b209_streams_of_a_subscription_that_is_withdrawn_are_reset() {
     for drafts in DRAFT_PAIRS {
@@ -296,6 +302,7 @@ fn order_of_groups(drafts: (Draft, Draft), parameters: Parameters) -> Vec<u64> {
     groups
 }
 
+// Rules: B318, B341
 #[test]
 fn b341_groups_leave_in_the_order_that_the_subscriber_wants() {
     for drafts in DRAFT_PAIRS {
@@ -311,6 +318,7 @@ fn b341_groups_leave_in_the_order_that_the_subscriber_wants() {
     }
 }
 
+// Rules: B318, B341, B343
 #[test]
 fn b343_the_subscribers_priority_counts_before_the_publishers() {
     for drafts in DRAFT_PAIRS {
@@ -386,7 +394,7 @@ fn b040_a_malformed_track_ends_for_everybody_and_is_cancelled_at_its_publishers(
     }
 }
 
-// Rules: B030
+// Rules: B030, B290
 #[test]
 fn b290_the_same_object_twice_and_different_is_a_malformed_track() {
     for drafts in DRAFT_PAIRS {
@@ -407,6 +415,7 @@ fn b290_the_same_object_twice_and_different_is_a_malformed_track() {
     }
 }
 
+// Rules: B381, B382
 #[test]
 fn b381_b382_a_stream_that_a_subscriber_stops_is_reset_and_not_opened_again() {
     for drafts in DRAFT_PAIRS {

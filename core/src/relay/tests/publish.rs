@@ -109,6 +109,7 @@ fn publish_message(request_id: RequestId, name: &str) -> Publish {
     }
 }
 
+// Rules: B201
 #[test]
 fn a_publish_that_nobody_waits_for_is_accepted_and_not_forwarded() {
     for draft in Draft::ALL {
@@ -154,6 +155,7 @@ fn a_subscriber_of_a_published_track_is_answered_at_once_and_forwarding_follows_
     }
 }
 
+// Rules: B313
 #[test]
 fn b313_a_publish_of_a_track_with_subscribers_is_accepted_with_their_forward_state() {
     for wanted in [true, false] {
@@ -217,6 +219,7 @@ fn objects_that_come_before_the_answer_to_a_publish_are_not_lost() {
     }
 }
 
+// Rules: B207
 #[test]
 fn b207_a_publish_takes_the_place_of_our_unanswered_subscribe() {
     for drafts in DRAFT_PAIRS {
@@ -275,6 +278,7 @@ fn a_publish_that_was_promised_by_a_refusal_and_does_not_come_is_given_up() {
     }
 }
 
+// Rules: B201, B205
 #[test]
 fn b205_a_second_publish_of_a_track_by_the_same_peer_is_a_duplicate() {
     for draft in Draft::ALL {
@@ -359,6 +363,7 @@ fn subscribers_of_a_published_track_hear_of_the_loss_of_its_publisher() {
     }
 }
 
+// Rules: B303
 #[test]
 fn b303_a_publish_announces_no_namespace_and_attracts_nothing_else() {
     for drafts in DRAFT_PAIRS {
@@ -507,6 +512,7 @@ fn publishers_are_told_to_send_at_first_and_to_pause_when_nobody_wants_objects_f
     }
 }
 
+// Rules: B308
 #[test]
 fn b308_those_who_announced_a_namespace_are_asked_too_once_somebody_wants_a_published_track() {
     for draft in Draft::ALL {

@@ -193,6 +193,7 @@ fn a_publisher_that_leaves_in_the_middle_of_an_object_ends_its_streams_and_the_s
     }
 }
 
+// Rules: B226, B227
 #[test]
 fn b226_the_end_that_a_publisher_tells_is_passed_on_if_it_is_the_tracks() {
     let codes = [
@@ -275,6 +276,7 @@ fn data_that_overtakes_the_end_of_a_track_still_arrives_b225() {
     }
 }
 
+// Rules: B294, B295, B308
 #[test]
 fn b308_b294_b295_several_publishers_are_merged_without_duplicates() {
     for drafts in DRAFT_PAIRS {
@@ -349,6 +351,7 @@ fn two_publishers_that_contradict_one_another_cost_the_older_one_its_subscriptio
     }
 }
 
+// Rules: B312
 #[test]
 fn b312_a_new_announcement_is_asked_for_what_is_wanted() {
     for drafts in DRAFT_PAIRS {
@@ -492,6 +495,36 @@ fn goaway_of_a_subscriber_changes_nothing() {
         });
         rig.group(running.publisher, running.up, 0, 1);
         assert_eq!(rig.ids(running.subscriber, running.down), [(0, 0)]);
+        rig.end();
+    }
+}
+
+// Rules: B401 (18)
+#[test]
+fn b401_a_code_that_nobody_knows_is_an_internal_error() {
+    let grease = 0x11C;
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let publisher = rig.publisher(drafts.0);
+        let subscriber = rig.connect(drafts.1);
+        let refused = rig.subscribe(subscriber, "u");
+        let up = rig.only_asked(publisher);
+        rig.refuse(publisher, up, RequestCode::Unknown(grease));
+        rig.assert_refused(subscriber, refused, RequestCode::InternalError);
+        let down = rig.subscribe(subscriber, "v");
+        let up = rig.asked(publisher)[1].0;
+        rig.accept(publisher, up);
+        let mut feed = rig.open(publisher, up, header(0, 0));
+        rig.object(&mut feed, 0, b"x");
+        rig.reset(&feed, ResetCode::Unknown(grease));
+        let got = rig.received(subscriber, down).remove(0);
+        let expected = StreamEnd::Reset(ResetCode::InternalError);
+        assert_eq!(got.end, Some(expected));
+        rig.done_with(publisher, up, DoneCode::Unknown(grease));
+        rig.pass(Limits::default().publisher_grace);
+        assert_eq!(rig.done_code(subscriber, down), DoneCode::InternalError);
+        rig.assert_alive(publisher);
+        rig.assert_alive(subscriber);
         rig.end();
     }
 }

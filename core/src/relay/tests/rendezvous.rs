@@ -16,6 +16,7 @@ impl Rig {
     }
 }
 
+// Rules: B319
 #[test]
 fn b319_a_subscription_waits_for_a_publisher_and_is_served_as_soon_as_one_announces() {
     for draft in Draft::ALL {
@@ -37,6 +38,7 @@ fn b319_a_subscription_waits_for_a_publisher_and_is_served_as_soon_as_one_announ
     }
 }
 
+// Rules: B319
 #[test]
 fn b319_without_a_publisher_in_time_the_answer_is_timeout() {
     let mut rig = Rig::new();
@@ -50,6 +52,7 @@ fn b319_without_a_publisher_in_time_the_answer_is_timeout() {
     rig.end();
 }
 
+// Rules: B320
 #[test]
 fn b320_without_patience_a_track_without_a_publisher_does_not_exist() {
     let mut rig = Rig::new();

@@ -126,3 +126,83 @@ fn a_publisher_that_leaves_meanwhile_is_waited_for_like_any_other() {
         rig.end();
     }
 }
+
+// Rules: B203 (18)
+#[test]
+fn an_update_that_wants_a_paused_track_is_answered_with_how_far_it_is_by_now() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let (publisher, up) = paused(&mut rig, drafts.0);
+        let subscriber = rig.connect(drafts.1);
+        let parameters = Parameters {
+            forward: Some(false),
+            ..filtered(Filter::LargestObject)
+        };
+        let down = rig.subscribe_to(subscriber, track("v"), parameters);
+        let ok = rig.ok(subscriber, down);
+        assert_eq!(ok.parameters.largest_object, Some(at(4, 2)));
+        rig.update(subscriber, down, forward(true));
+        // One more, to which the same goes.
+        rig.update(subscriber, down, forward(true));
+        assert_eq!(rig.updates(publisher, up), [forward(true)]);
+        assert_eq!(rig.update_answers(subscriber, down), []);
+        answer_update(&mut rig, publisher, up, at(9, 5));
+        let answers = rig.update_answers(subscriber, down);
+        assert_eq!(answers.len(), 2);
+        for answer in answers {
+            let largest = answer.unwrap().parameters.largest_object;
+            assert_eq!(largest, Some(at(9, 5)));
+        }
+        rig.group(publisher, up, 10, 1);
+        assert_eq!(rig.ids(subscriber, down), [(10, 0)]);
+        // Now that it sends, an update is answered at once.
+        rig.update(subscriber, down, forward(true));
+        assert_eq!(rig.update_answers(subscriber, down).len(), 3);
+        rig.end();
+    }
+}
+
+#[test]
+fn an_update_of_a_paused_track_is_answered_though_its_publisher_does_not_tell_or_leaves() {
+    for drafts in DRAFT_PAIRS {
+        for leaves in [true, false] {
+            let mut rig = Rig::new();
+            let (publisher, _) = paused(&mut rig, drafts.0);
+            let subscriber = rig.connect(drafts.1);
+            let down = rig.subscribe_to(subscriber, track("v"), forward(false));
+            rig.update(subscriber, down, forward(true));
+            if leaves {
+                rig.leave(publisher);
+            } else {
+                rig.pass(Settings::default().limits.answer_timeout);
+            }
+            let answers = rig.update_answers(subscriber, down);
+            let [Ok(ok)] = answers.as_slice() else {
+                panic!("{answers:?}");
+            };
+            assert_eq!(ok.parameters.largest_object, Some(at(4, 2)));
+            rig.end();
+        }
+    }
+}
+
+#[test]
+fn an_update_of_a_paused_track_whose_subscriber_leaves_meanwhile_leaves_nothing_behind() {
+    for drafts in DRAFT_PAIRS {
+        for politely in [true, false] {
+            let mut rig = Rig::new();
+            let (publisher, up) = paused(&mut rig, drafts.0);
+            let subscriber = rig.connect(drafts.1);
+            let down = rig.subscribe_to(subscriber, track("v"), forward(false));
+            rig.update(subscriber, down, forward(true));
+            if politely {
+                rig.cancel(subscriber, down);
+            } else {
+                rig.lose(subscriber);
+            }
+            answer_update(&mut rig, publisher, up, at(9, 5));
+            assert!(rig.relay.resumed_updates.is_empty());
+            rig.end();
+        }
+    }
+}

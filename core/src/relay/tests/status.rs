@@ -57,6 +57,7 @@ impl Rig {
     }
 }
 
+// Rules: B315 (18)
 #[test]
 fn the_status_of_a_track_that_is_here_is_what_subscribe_ok_would_say() {
     for drafts in DRAFT_PAIRS {

@@ -5,6 +5,7 @@ use crate::wire::id::Millis;
 use crate::wire::param::GroupOrder;
 use crate::wire::property::Value;
 
+// Rules: B320
 #[test]
 fn b320_a_track_that_nobody_announces_does_not_exist() {
     for drafts in DRAFT_PAIRS {
@@ -19,6 +20,7 @@ fn b320_a_track_that_nobody_announces_does_not_exist() {
     }
 }
 
+// Rules: B304
 #[test]
 fn b304_publishers_of_a_prefix_are_asked_and_no_others() {
     let mut rig = Rig::new();
@@ -42,6 +44,7 @@ fn b304_publishers_of_a_prefix_are_asked_and_no_others() {
     rig.end();
 }
 
+// Rules: B200, B297
 #[test]
 fn b297_subscribe_ok_waits_for_the_publishers() {
     for drafts in DRAFT_PAIRS {
@@ -57,6 +60,7 @@ fn b297_subscribe_ok_waits_for_the_publishers() {
     }
 }
 
+// Rules: B306
 #[test]
 fn b306_a_second_subscriber_is_answered_at_once_and_the_publisher_not_asked_again() {
     for drafts in DRAFT_PAIRS {
@@ -103,6 +107,7 @@ fn those_who_come_before_the_publisher_answers_are_all_answered_then() {
     rig.end();
 }
 
+// Rules: B344, B345, B355
 #[test]
 fn b344_b355_subscribers_priority_order_and_timeouts_stay_downstream() {
     for drafts in DRAFT_PAIRS {
@@ -129,7 +134,7 @@ fn b344_b355_subscribers_priority_order_and_timeouts_stay_downstream() {
     }
 }
 
-// Rules: B111, B112
+// Rules: B111, B112, B299
 #[test]
 fn b112_the_largest_object_told_is_the_larger_of_upstreams_and_what_came() {
     for drafts in DRAFT_PAIRS {
@@ -167,6 +172,7 @@ fn b111_nothing_published_means_no_largest_object() {
     }
 }
 
+// Rules: B315
 #[test]
 fn b315_a_tracks_properties_are_repeated_to_each_subscriber_in_its_draft() {
     for drafts in DRAFT_PAIRS {
@@ -220,6 +226,7 @@ fn b051_a_track_with_an_unknown_mandatory_property_is_refused_downstream() {
     rig.end();
 }
 
+// Rules: B309
 #[test]
 fn b309_the_publisher_is_asked_to_send_only_if_somebody_wants_objects() {
     for drafts in DRAFT_PAIRS {
@@ -234,6 +241,7 @@ fn b309_the_publisher_is_asked_to_send_only_if_somebody_wants_objects() {
     }
 }
 
+// Rules: B307
 #[test]
 fn b307_forwarding_upstream_follows_what_subscribers_want() {
     for drafts in DRAFT_PAIRS {
@@ -413,6 +421,7 @@ fn a_peer_may_subscribe_to_what_it_publishes_itself() {
     }
 }
 
+// Rules: B215
 #[test]
 fn b215_tracks_have_different_aliases_for_one_subscriber() {
     let mut rig = Rig::new();
@@ -434,6 +443,7 @@ fn b215_tracks_have_different_aliases_for_one_subscriber() {
     rig.end();
 }
 
+// Rules: B214
 #[test]
 fn b214_data_follows_subscribe_ok() {
     let mut rig = Rig::new();

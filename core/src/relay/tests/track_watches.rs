@@ -86,6 +86,7 @@ fn largest(location: Location) -> Parameters {
     }
 }
 
+// Rules: B305, B310, B315
 #[test]
 fn b310_tracks_that_exist_and_those_that_come_are_offered_to_watchers_of_their_prefixes() {
     for drafts in DRAFT_PAIRS {
@@ -280,6 +281,7 @@ fn an_offer_that_was_taken_can_be_given_up() {
     }
 }
 
+// Rules: B310 (18)
 #[test]
 fn a_track_is_not_offered_to_the_peer_that_publishes_it() {
     for draft in Draft::ALL {
@@ -293,6 +295,7 @@ fn a_track_is_not_offered_to_the_peer_that_publishes_it() {
     }
 }
 
+// Rules: B311
 #[test]
 fn b311_a_peer_that_subscribed_or_waits_is_not_offered_the_track_as_well() {
     for drafts in DRAFT_PAIRS {
@@ -341,6 +344,7 @@ fn b206_a_peer_that_was_offered_a_track_cannot_subscribe_to_it_as_well() {
     }
 }
 
+// Rules: B273
 #[test]
 fn b273_after_the_end_of_a_request_for_tracks_nothing_more_is_offered() {
     for drafts in DRAFT_PAIRS {
@@ -356,6 +360,31 @@ fn b273_after_the_end_of_a_request_for_tracks_nothing_more_is_offered() {
         // What was offered before goes on.
         rig.group(publisher, up, 0, 1);
         assert_eq!(rig.ids(watcher, down), [(0, 0)]);
+        rig.end();
+    }
+}
+
+// Rules: B204
+#[test]
+fn b204_nobody_is_offered_a_track_who_did_not_ask_for_tracks_of_its_namespace() {
+    for drafts in DRAFT_PAIRS {
+        let mut rig = Rig::new();
+        let publisher = rig.connect(drafts.0);
+        let up = rig.publish(publisher, "v");
+        let subscriber = rig.connect(drafts.1);
+        let down = rig.subscribe(subscriber, "v");
+        let watcher = rig.connect(drafts.1);
+        rig.watch(watcher, &["live"]);
+        let elsewhere = rig.connect(drafts.1);
+        rig.watch_tracks(elsewhere, &["lively"]);
+        let silent = rig.connect(drafts.1);
+        let other = rig.publish(publisher, "w");
+        rig.group(publisher, up, 0, 1);
+        rig.group(publisher, other, 0, 1);
+        assert_eq!(rig.ids(subscriber, down), [(0, 0)]);
+        for peer in [subscriber, watcher, elsewhere, silent] {
+            assert_eq!(rig.offers(peer), []);
+        }
         rig.end();
     }
 }
@@ -424,6 +453,7 @@ fn a_track_that_is_published_again_while_its_end_is_being_delivered_is_offered_a
     }
 }
 
+// Rules: B272
 #[test]
 fn b272_without_credit_draft_18_is_told_and_not_offered_later() {
     let mut rig = Rig::with(Settings {
@@ -527,6 +557,7 @@ fn a_watcher_that_changes_its_mind_about_forwarding_is_offered_so_from_then_on()
     rig.end();
 }
 
+// Rules: B281
 #[test]
 fn b281_prefixes_of_a_session_must_not_overlap() {
     for draft in Draft::ALL {

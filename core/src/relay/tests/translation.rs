@@ -84,7 +84,7 @@ impl Rig {
     }
 }
 
-// Rules: B043
+// Rules: B043, B386, B387
 #[test]
 fn b386_immutable_properties_cross_byte_for_byte_and_unread() {
     let blocks: [(Draft, &'static [u8]); 6] = [
@@ -310,6 +310,7 @@ fn a_delivery_timeout_of_zero_is_left_out_towards_draft_16() {
     }
 }
 
+// Rules: B355
 #[test]
 fn the_subscribers_timeouts_are_the_relays_to_keep() {
     let both = Parameters {

@@ -201,7 +201,7 @@ fn requests_that_wait_for_a_stream_can_be_cancelled_without_a_trace() {
     assert_eq!(peer.session.open_requests(), 0);
 }
 
-// Rules: B186
+// Rules: B186, B322, B323
 #[test]
 fn more_requests_than_allowed_are_refused_with_excessive_load_in_18() {
     let mut mine = settings(Role::Server);

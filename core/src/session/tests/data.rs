@@ -2,14 +2,16 @@
 
 use bytes::Bytes;
 
-use super::script::Scripted;
-use super::support::{DRAFTS, done, fetch, publish, range, settings, subscribe, subscribe_ok};
-use crate::code::{DoneCode, RequestCode, ResetCode};
+use super::script::{Heard, Scripted};
+use super::support::{
+    DRAFTS, done, fetch, publish, range, settings, status, subscribe, subscribe_ok,
+};
+use crate::code::{DoneCode, RequestCode, ResetCode, SessionCode};
 use crate::draft::Draft;
 use crate::session::{Event, FetchItem, Misuse, Refusal, Request, Response, Role, StreamEnd};
-use crate::transport::{Closed, Dir, Input, Output};
+use crate::transport::{Closed, Dir, Input, Output, StreamId};
 use crate::wire::id::{GroupId, SubgroupId};
-use crate::wire::message::{Message, PublishDone, RequestOk, SubscribeOk};
+use crate::wire::message::{GoAway, Message, PublishDone, RequestOk, SubscribeOk};
 
 /// SUBGROUP_HEADER with explicit subgroup id 0 and priority 0, then object 0 with payload "x".
 fn subgroup(alias: u8, group: u8) -> Vec<u8> {
@@ -101,6 +103,7 @@ fn data_that_comes_before_its_alias_is_known_follows_the_answer() {
     }
 }
 
+// Rules: B217, B221
 #[test]
 fn late_stream_after_publish_done_is_delivered_and_then_the_alias_is_over_b221() {
     for draft in DRAFTS {
@@ -136,6 +139,7 @@ fn late_stream_after_publish_done_is_delivered_and_then_the_alias_is_over_b221()
     }
 }
 
+// Rules: B218
 #[test]
 fn refused_publish_stops_the_streams_that_came_with_it_b218() {
     for draft in DRAFTS {
@@ -248,7 +252,7 @@ fn fetch_is_over_when_it_was_answered_and_its_stream_ended_in_either_order() {
     }
 }
 
-// Rules: B078
+// Rules: B078, B342
 #[test]
 fn control_leaves_before_data_b078() {
     for draft in DRAFTS {
@@ -283,6 +287,7 @@ fn control_leaves_before_data_b078() {
     }
 }
 
+// Rules: B211
 #[test]
 fn data_is_sent_only_for_requests_that_are_served() {
     for draft in DRAFTS {
@@ -310,7 +315,7 @@ fn data_is_sent_only_for_requests_that_are_served() {
     }
 }
 
-// Rules: B068
+// Rules: B068, B241
 #[test]
 fn b241_stopping_the_stream_of_a_fetch_cancels_the_fetch() {
     for draft in DRAFTS {
@@ -363,4 +368,72 @@ fn the_stream_of_a_fetch_can_be_paused_by_its_request() {
         peer.session.pause_fetch(crate::wire::id::RequestId(1000));
         peer.session.resume_fetch(crate::wire::id::RequestId(1000));
     }
+}
+
+// Rules: B342 (18)
+#[test]
+fn the_control_stream_leaves_before_requests_and_those_before_data() {
+    let mut peer = Scripted::new(Draft::D18, Role::Server);
+    let (id, _) = peer.asked(&Message::Subscribe(subscribe(0, "v")));
+    peer.session
+        .respond(peer.now, id, Response::SubscribeOk(subscribe_ok(1, None)))
+        .unwrap();
+    peer.pump();
+    let own = |stream: &StreamId, heard: &Heard| stream.is_local() && heard.dir == Dir::Uni;
+    let control = peer.heard.iter().find(|(stream, heard)| own(stream, heard));
+    let control = *control.unwrap().0;
+    let (status, asked) = peer.asked(&Message::TrackStatus(status(2, "v")));
+    let data = peer
+        .session
+        .open_subgroup(peer.now, id, GroupId(0), SubgroupId(0), 0)
+        .unwrap();
+    peer.store.push(data, &subgroup(1, 0), false);
+    peer.session.stream_ready(data);
+    let ok = Response::Ok(RequestOk::default());
+    peer.session.respond(peer.now, status, ok).unwrap();
+    let goaway = GoAway::default();
+    peer.session.go_away(peer.now, None, goaway).unwrap();
+    peer.outputs.clear();
+    peer.pump();
+    let mut writes = Vec::new();
+    for output in &peer.outputs {
+        if let Output::Write { stream, .. } = output {
+            writes.push(*stream);
+        }
+    }
+    assert_eq!(writes, [control, asked, data]);
+}
+
+// Rules: B360
+#[test]
+fn a_datagram_of_an_unknown_type_closes() {
+    for draft in DRAFTS {
+        for kind in [&[0x10][..], &[0x30], &[0x80, 0x40]] {
+            let kind = match (draft, kind) {
+                (Draft::D16, [0x80, last]) => vec![0x40, *last],
+                _ => kind.to_vec(),
+            };
+            let mut peer = Scripted::new(draft, Role::Client);
+            let datagram = [&kind[..], &[9, 2, 0, 128, b'y']].concat();
+            peer.input(Input::Datagram(datagram.into()));
+            peer.assert_closed(SessionCode::ProtocolViolation, "V69");
+        }
+    }
+}
+
+// Rules: B385 (18)
+#[test]
+fn padding_is_discarded_without_a_trace() {
+    let mut peer = Scripted::new(Draft::D18, Role::Client);
+    let padding = [&[0xf0, 0x13, 0x2b, 0x3e, 0x29][..], &[0; 1000]].concat();
+    peer.input(Input::Datagram(padding.into()));
+    let stream = peer.open(Dir::Uni);
+    peer.send(stream, &[0xf0, 0x13, 0x2b, 0x3e, 0x28]);
+    for _ in 0..16 {
+        peer.send(stream, &[0; 1 << 16]);
+    }
+    peer.send_fin(stream);
+    assert_eq!(drain(&mut peer), []);
+    assert_eq!(peer.session.poll_timeout(), None);
+    peer.assert_alive();
 }

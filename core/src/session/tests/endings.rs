@@ -31,7 +31,7 @@ fn withdraw(peer: &mut Scripted, stream: crate::transport::StreamId, in_16: &Mes
     }
 }
 
-// Rules: B070
+// Rules: B070, B209
 #[test]
 fn b209_unsubscribed_subscription_resets_its_streams() {
     for draft in DRAFTS {
@@ -68,18 +68,27 @@ fn b209_unsubscribed_subscription_resets_its_streams() {
     }
 }
 
+// Rules: B242, B243
 #[test]
 fn b242_cancelled_fetch_resets_its_streams() {
     for draft in DRAFTS {
         let mut peer = Scripted::new(draft, Role::Server);
         let (id, stream) = peer.asked(&Message::Fetch(fetch(0, range("v", (0, 0), (1, 0)))));
         let data = peer.session.open_fetch(peer.now, id).unwrap();
-        peer.store.push(data, &[5, 0], false);
+        // Request 0; an object of 9 bytes, of which there are 2 by now.
+        let half = [5, 0, 0x1c, 0, 0, 128, 9, b'h', b'a'];
+        peer.store.push(data, &half, false);
         peer.session.stream_ready(data);
         peer.pump();
+        assert_eq!(peer.heard[&data].bytes[..], half);
         withdraw(&mut peer, stream, &Message::FetchCancel(id));
         assert!(matches!(peer.event(), Some(Event::Cancelled { .. })));
-        assert!(peer.heard[&data].reset.is_some());
+        let code = Some(ResetCode::Cancelled.to_wire(draft));
+        assert_eq!(peer.heard[&data].reset, code);
+        if draft == Draft::D18 {
+            assert!(peer.heard[&stream].reset.is_some());
+        }
+        peer.assert_alive();
     }
 }
 
@@ -270,6 +279,7 @@ fn joinable(id: u64) -> Message {
     })
 }
 
+// Rules: B203
 #[test]
 fn joining_fetch_becomes_the_range_up_to_where_the_subscription_starts_b203() {
     for draft in DRAFTS {
@@ -367,7 +377,7 @@ fn joining_fetch_waits_for_the_answer_to_its_subscription() {
     }
 }
 
-// Rules: V81
+// Rules: B248, V81
 #[test]
 fn v81_joining_fetch_of_no_subscription_is_refused_b248() {
     for draft in DRAFTS {
@@ -384,7 +394,7 @@ fn v81_joining_fetch_of_no_subscription_is_refused_b248() {
     }
 }
 
-// Rules: V82
+// Rules: B245 (16), V82
 #[test]
 fn v82_joining_fetch_of_a_subscription_with_another_filter_closes_in_16_only() {
     for draft in DRAFTS {
@@ -408,7 +418,7 @@ fn v82_joining_fetch_of_a_subscription_with_another_filter_closes_in_16_only() {
     }
 }
 
-// Rules: V83 (18)
+// Rules: B203 (18), B245 (18), B246, V83 (18)
 #[test]
 fn v83_joining_fetch_of_a_paused_subscription_is_refused_until_it_is_resumed_in_18_b246() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -477,6 +487,7 @@ fn v83_joining_fetch_of_a_paused_subscription_is_asked_for_in_16() {
 }
 
 // Rules: V85
+// Rules: B247
 #[test]
 fn v85_joining_fetch_before_anything_was_published_is_refused_b247() {
     for draft in DRAFTS {
@@ -487,6 +498,26 @@ fn v85_joining_fetch_before_anything_was_published_is_refused_b247() {
             .unwrap();
         while peer.message(stream).is_some() {}
         let stream = peer.ask(&join(2, id, 1));
+        peer.assert_refused(stream, RequestCode::InvalidRange);
+    }
+}
+
+// Rules: B250
+#[test]
+fn b250_absolute_joining_fetch_that_starts_after_its_end_is_refused() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        let (of, stream) = peer.asked(&joinable(0));
+        let ok = subscribe_ok(1, Some(at(10, 4)));
+        peer.session
+            .respond(peer.now, of, Response::SubscribeOk(ok))
+            .unwrap();
+        while peer.message(stream).is_some() {}
+        let absolute = FetchRange::AbsoluteJoining {
+            joining_request_id: of,
+            joining_start: 11,
+        };
+        let stream = peer.ask(&Message::Fetch(fetch(2, absolute)));
         peer.assert_refused(stream, RequestCode::InvalidRange);
     }
 }

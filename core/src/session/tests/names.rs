@@ -232,7 +232,7 @@ fn own_redirects_follow_the_same_rules_and_become_does_not_exist_in_16() {
     }
 }
 
-// Rules: V87
+// Rules: B280, B281, V87
 #[test]
 fn v87_overlapping_prefixes_are_refused_per_kind_in_18_and_over_all_in_16_b280_b281() {
     for draft in DRAFTS {
@@ -281,7 +281,7 @@ fn own_overlapping_prefixes_are_misuse_b194() {
     }
 }
 
-// Rules: V34 (18)
+// Rules: B271, V34 (18)
 #[test]
 fn v34_anything_before_the_answer_to_a_namespace_request_closes_b271() {
     for draft in DRAFTS {
@@ -350,6 +350,7 @@ fn v34_goaway_namespace_done_or_publish_blocked_before_the_answer_closes_in_18()
 }
 
 // Rules: V86
+// Rules: B283
 #[test]
 fn v86_namespace_done_without_namespace_closes_b283() {
     for draft in DRAFTS {

@@ -217,6 +217,7 @@ fn subscribe(name: &str) -> Request {
     })
 }
 
+// Rules: B223, B227
 #[test]
 fn subscribe_is_answered_updated_and_done() {
     for draft in DRAFTS {
@@ -314,6 +315,7 @@ fn accept_subscribe(pair: &mut Pair, name: &str, alias: u64) -> RequestId {
     id
 }
 
+// Rules: B210
 #[test]
 fn subgroup_reaches_the_subscriber_and_publish_done_waits_for_its_end_b210() {
     for draft in DRAFTS {
@@ -552,6 +554,7 @@ fn track_status_is_answered_and_over() {
     }
 }
 
+// Rules: B275
 #[test]
 fn announcement_is_accepted_and_withdrawn_from_either_side() {
     for draft in DRAFTS {
@@ -599,6 +602,7 @@ fn announcement_is_accepted_and_withdrawn_from_either_side() {
     }
 }
 
+// Rules: B270, B283, B284
 #[test]
 fn namespaces_are_told_and_all_gone_with_the_request_b284() {
     for draft in DRAFTS {

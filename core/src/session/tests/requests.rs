@@ -9,7 +9,7 @@ use crate::code::{DoneCode, RequestCode, ResetCode, SessionCode};
 use crate::draft::Draft;
 use crate::session::{Event, Misuse, Refusal, Request, Response, Role};
 use crate::transport::Dir;
-use crate::wire::id::{Millis, RequestId};
+use crate::wire::id::{GroupId, Millis, RequestId, SubgroupId};
 use crate::wire::message::{
     FetchOk, Message, PublishDone, RequestError, RequestOk, Retry, Subscribe, SubscribeOk,
 };
@@ -54,7 +54,7 @@ fn v32_answer_to_a_request_that_was_never_made_closes_in_16() {
     }
 }
 
-// Rules: V33
+// Rules: B202, B277, V33
 #[test]
 fn v33_second_answer_closes() {
     for draft in DRAFTS {
@@ -215,7 +215,7 @@ fn v15_parameter_of_another_kind_of_answer_closes_in_18_and_is_ignored_in_16() {
     }
 }
 
-// Rules: V39
+// Rules: B205, V39
 #[test]
 fn v39_second_subscription_of_a_track_is_refused_in_both_roles() {
     for draft in DRAFTS {
@@ -301,6 +301,7 @@ fn track_may_be_subscribed_again_after_its_end() {
     }
 }
 
+// Rules: B206
 #[test]
 fn b206_subscribe_for_a_track_of_our_pending_publish_is_refused() {
     for draft in DRAFTS {
@@ -311,6 +312,7 @@ fn b206_subscribe_for_a_track_of_our_pending_publish_is_refused() {
     }
 }
 
+// Rules: B207
 #[test]
 fn b207_our_pending_subscribe_ends_before_a_publish_of_its_track_is_accepted() {
     for draft in DRAFTS {
@@ -344,7 +346,7 @@ fn b207_our_pending_subscribe_ends_before_a_publish_of_its_track_is_accepted() {
     }
 }
 
-// Rules: V40
+// Rules: B216, V40
 #[test]
 fn v40_alias_of_another_established_track_closes_with_duplicate_track_alias() {
     for draft in DRAFTS {
@@ -368,6 +370,7 @@ fn v40_alias_of_another_established_track_closes_with_duplicate_track_alias() {
     }
 }
 
+// Rules: B215
 #[test]
 fn b215_our_aliases_stand_for_one_track_each() {
     for draft in DRAFTS {
@@ -391,7 +394,7 @@ fn v42_filter_that_ends_before_it_starts_is_refused_with_invalid_range_in_16() {
     let mut peer = Scripted::new(Draft::D16, Role::Server);
     let filter = Filter::AbsoluteRange {
         start: at(5, 0),
-        end_group: crate::wire::id::GroupId(4),
+        end_group: GroupId(4),
     };
     // SUBSCRIBE 0, ("live") "v", one parameter: SUBSCRIPTION_FILTER of 4 bytes: absolute range {5, 0} to 4.
     let control = peer.control();
@@ -414,6 +417,7 @@ fn v42_filter_that_ends_before_it_starts_is_refused_with_invalid_range_in_16() {
     assert!(matches!(misuse, Err(Misuse::WrongState(_))));
 }
 
+// Rules: B250
 #[test]
 fn v85_range_of_a_fetch_that_ends_before_it_starts_is_refused_b250() {
     for draft in DRAFTS {
@@ -431,7 +435,7 @@ fn v85_range_of_a_fetch_that_ends_before_it_starts_is_refused_b250() {
     }
 }
 
-// Rules: V84
+// Rules: B254, V84
 #[test]
 fn v84_fetch_ok_that_ends_before_the_range_starts_closes() {
     for draft in DRAFTS {
@@ -459,7 +463,7 @@ fn v84_fetch_ok_that_ends_before_the_range_starts_closes() {
     }
 }
 
-// Rules: V90 (18)
+// Rules: B400, B401, V90 (18)
 #[test]
 fn v90_unknown_codes_never_end_a_session() {
     for draft in DRAFTS {
@@ -543,6 +547,7 @@ fn second_publish_done_or_one_by_a_subscriber_closes() {
     }
 }
 
+// Rules: B210, B219
 #[test]
 fn publish_ok_that_comes_after_our_publish_done_is_let_pass() {
     for draft in DRAFTS {
@@ -550,13 +555,7 @@ fn publish_ok_that_comes_after_our_publish_done_is_let_pass() {
         let (id, stream) = peer.request(Request::Publish(publish(0, "v", 1)));
         let data = peer
             .session
-            .open_subgroup(
-                peer.now,
-                id,
-                crate::wire::id::GroupId(0),
-                crate::wire::id::SubgroupId(0),
-                0,
-            )
+            .open_subgroup(peer.now, id, GroupId(0), SubgroupId(0), 0)
             .unwrap();
         peer.session
             .done(peer.now, id, DoneCode::TrackEnded, "")
@@ -580,7 +579,7 @@ fn publish_ok_that_comes_after_our_publish_done_is_let_pass() {
     }
 }
 
-// Rules: B069
+// Rules: B069, B220
 #[test]
 fn b220_publish_done_and_request_error_end_their_stream() {
     let mut peer = Scripted::new(Draft::D18, Role::Server);
@@ -612,6 +611,7 @@ fn b220_publish_done_and_request_error_end_their_stream() {
     assert_eq!(peer.session.poll_timeout(), None);
 }
 
+// Rules: B200
 #[test]
 fn answers_are_given_once_and_only_to_the_peers_requests() {
     for draft in DRAFTS {
@@ -644,4 +644,76 @@ fn b092_second_request_on_a_stream_closes_in_18() {
     let (_, stream) = peer.asked(&Message::Subscribe(subscribe(0, "v")));
     peer.say_on(stream, &Message::Subscribe(subscribe(2, "w")));
     peer.assert_closed(SessionCode::ProtocolViolation, "belong");
+}
+
+// Rules: B240
+#[test]
+fn b240_a_fetch_is_answered_once() {
+    for draft in DRAFTS {
+        for refused in [true, false] {
+            let mut peer = Scripted::new(draft, Role::Client);
+            let (id, stream) = peer.accepted(Request::Fetch(fetch(0, range("v", (0, 0), (1, 0)))));
+            let again = if refused {
+                Message::RequestError(RequestError {
+                    request_id: Some(id),
+                    ..error(RequestCode::DoesNotExist)
+                })
+            } else {
+                Message::FetchOk(FetchOk {
+                    request_id: Some(id),
+                    ..fetch_ok(at(1, 0))
+                })
+            };
+            peer.say_on(stream, &again);
+            peer.assert_closed(SessionCode::ProtocolViolation, "V33");
+        }
+        let mut peer = Scripted::new(draft, Role::Server);
+        let (id, _) = peer.asked(&Message::Fetch(fetch(0, range("v", (0, 0), (1, 0)))));
+        let ok = || Response::FetchOk(fetch_ok(at(1, 0)));
+        peer.session.respond(peer.now, id, ok()).unwrap();
+        assert!(peer.session.respond(peer.now, id, ok()).is_err());
+        let refusal = Refusal::new(RequestCode::DoesNotExist, "no");
+        let refused = peer.session.respond(peer.now, id, Response::Error(refusal));
+        assert!(refused.is_err());
+    }
+}
+
+// Rules: B211
+#[test]
+fn b211_nothing_more_is_sent_for_a_request_that_was_refused() {
+    let open = |peer: &mut Scripted, id| {
+        peer.session
+            .open_subgroup(peer.now, id, GroupId(0), SubgroupId(0), 0)
+    };
+    for draft in DRAFTS {
+        // A PUBLISH of ours, whose objects need not wait for the answer.
+        let mut peer = Scripted::new(draft, Role::Client);
+        let (id, stream) = peer.request(Request::Publish(publish(0, "v", 1)));
+        let data = open(&mut peer, id).unwrap();
+        peer.store.push(data, b"begun", false);
+        peer.session.stream_ready(data);
+        peer.pump();
+        assert_eq!(peer.heard[&data].bytes[..], *b"begun");
+        peer.store.push(data, b"never", true);
+        peer.session.stream_ready(data);
+        peer.say_on(
+            stream,
+            &Message::RequestError(RequestError {
+                request_id: Some(id),
+                ..error(RequestCode::Uninterested)
+            }),
+        );
+        peer.pump();
+        assert_eq!(peer.heard[&data].bytes[..], *b"begun");
+        assert!(peer.heard[&data].reset.is_some());
+        assert!(open(&mut peer, id).is_err());
+        // A SUBSCRIBE of the peer's.
+        let mut peer = Scripted::new(draft, Role::Server);
+        let (id, _) = peer.asked(&Message::Subscribe(subscribe(0, "v")));
+        let refusal = Refusal::new(RequestCode::DoesNotExist, "no");
+        peer.session
+            .respond(peer.now, id, Response::Error(refusal))
+            .unwrap();
+        assert!(open(&mut peer, id).is_err());
+    }
 }

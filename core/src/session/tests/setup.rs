@@ -308,7 +308,7 @@ fn v11_authority_of_bad_syntax_closes_with_malformed_authority() {
     }
 }
 
-// Rules: B150, B152, V12
+// Rules: B150, B152, B400, B402, V12
 #[test]
 fn v12_unknown_setup_options_are_ignored_even_twice() {
     for (draft, bytes) in [

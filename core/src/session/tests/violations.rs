@@ -663,7 +663,7 @@ fn v53_v54_v55_goaway_with_a_uri_too_long_or_of_a_client_or_the_wrong_request_cl
     ]);
 }
 
-// Rules: V80
+// Rules: B244, V80
 #[test]
 fn v80_unknown_fetch_type_closes() {
     closes(

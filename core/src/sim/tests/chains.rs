@@ -188,6 +188,7 @@ fn a_chain_of_three_relays_carries_a_track_to_subscribers_on_both_sides() {
     }
 }
 
+// Rules: B278
 #[test]
 fn two_relays_that_ask_one_another_do_not_loop() {
     for draft in Draft::ALL {
@@ -208,6 +209,7 @@ fn two_relays_that_ask_one_another_do_not_loop() {
     }
 }
 
+// Rules: B278
 #[test]
 fn in_a_ring_of_relays_requests_die_out_and_nothing_haunts_it() {
     for draft in Draft::ALL {

@@ -17,6 +17,7 @@ fn rule(checked: Result<(), Error>) -> &'static str {
     checked.unwrap_err().rule.split(':').next().unwrap()
 }
 
+// Rules: B388
 #[test]
 fn a_list_with_immutable_properties_is_read_as_written() {
     // 10 = 42; immutable: 20 = 100, 21 = abcdef; 30 = 999
@@ -98,6 +99,7 @@ fn values_of_track_properties_have_ranges() {
     }
 }
 
+// Rules: B345
 #[test]
 fn what_a_track_does_not_say_has_a_default() {
     let silent = Properties::default();
@@ -145,7 +147,7 @@ fn what_a_track_does_not_say_has_a_default() {
     assert_eq!(properties.prior_object_id_gap(), Some(4));
 }
 
-// Rules: B055
+// Rules: B055, B388, B400
 #[test]
 fn mandatory_properties_are_found_wherever_they_are() {
     let d18 = Draft::D18.profile();

@@ -44,6 +44,7 @@ fn gaps_are_found_among_mutable_and_immutable_properties() {
     assert_eq!(check_properties(D18, &list, at(2, 3)), Ok(gaps));
 }
 
+// Rules: B391
 #[test]
 fn gap_told_twice_is_malformed() {
     for number in [0x3c, 0x3e] {
@@ -82,6 +83,7 @@ fn mandatory_track_property_on_an_object_is_malformed_v51() {
     assert!(check_properties(D16, &list, at(0, 0)).is_ok());
 }
 
+// Rules: B389
 #[test]
 fn two_or_nested_immutable_properties_are_malformed() {
     let inner = immutable(&[integer(2, 1)]);

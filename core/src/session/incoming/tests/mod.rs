@@ -310,6 +310,7 @@ fn control_stream_is_handed_on_with_its_bytes() {
     assert!(!bench.incoming.owns(stream(1)));
 }
 
+// Rules: B385
 #[test]
 fn padding_is_read_and_thrown_away() {
     let mut bench = bench();
@@ -335,12 +336,14 @@ fn unknown_stream_type_closes_session_v67() {
     }
 }
 
+// Rules: B373
 #[test]
 fn reserved_subgroup_id_mode_closes_session_v68() {
     let error = bench().stream(1, &[0x16]).unwrap_err();
     assert!(error.rule.starts_with("V68"));
 }
 
+// Rules: B371
 #[test]
 fn fin_inside_type_header_or_object_closes_session_v75() {
     let bytes = subgroup(Draft::D18, &header(3), &[0, 5]);
@@ -452,6 +455,7 @@ fn alias_of_another_live_track_closes_session_v40() {
     );
 }
 
+// Rules: B217
 #[test]
 fn late_data_of_a_cancelled_subscription_is_discarded_b217() {
     let mut bench = subscribed();
@@ -508,6 +512,7 @@ fn paused_stream_is_not_read_until_resumed() {
     assert_eq!(bench.reads(), Some(1));
 }
 
+// Rules: B326
 #[test]
 fn least_urgent_of_too_many_paused_streams_is_stopped() {
     let mut bench = subscribed();
@@ -573,6 +578,7 @@ fn subscription_without_streams_is_over_at_once_b223() {
     assert_eq!(subscribed().done(Some(0)), ["settled 0"]);
 }
 
+// Rules: B221, B225
 #[test]
 fn unknown_or_too_high_stream_count_is_waited_for_in_vain_b221_b224_b225() {
     for count in [None, Some(9)] {
@@ -606,6 +612,7 @@ fn too_low_stream_count_cuts_nothing_off_v88() {
     assert_eq!(bench.outcomes(), ["settled 0"]);
 }
 
+// Rules: B221
 #[test]
 fn longer_delivery_timeout_is_waited_for_b221() {
     let mut bench = subscribed();
@@ -618,6 +625,7 @@ fn longer_delivery_timeout_is_waited_for_b221() {
     assert_eq!(bench.outcomes(), ["settled 0"]);
 }
 
+// Rules: B222
 #[test]
 fn stream_that_goes_silent_after_publish_done_is_stopped_b222() {
     let mut bench = subscribed();

@@ -284,6 +284,7 @@ fn many_full_streams_count_as_a_full_connection() {
     );
 }
 
+// Rules: B340
 #[test]
 fn streams_leave_in_the_order_of_priorities_even_when_they_change() {
     let mut bench = bench();
@@ -341,6 +342,7 @@ fn finished_streams_are_bounded_too() {
     assert_eq!(bench.outgoing.streams_opened(request(0)), 5);
 }
 
+// Rules: B381
 #[test]
 fn stopped_stream_is_reset_and_told_b209() {
     let mut bench = bench();
@@ -358,6 +360,7 @@ fn stopped_stream_is_reset_and_told_b209() {
     assert!(!bench.outgoing.ready(stream(1)));
 }
 
+// Rules: B209, B211
 #[test]
 fn withdrawn_request_resets_its_streams_and_drops_its_datagrams_b209_b211() {
     let mut bench = bench();
@@ -380,6 +383,7 @@ fn withdrawn_request_resets_its_streams_and_drops_its_datagrams_b209_b211() {
     ));
 }
 
+// Rules: B347, B351
 #[test]
 fn object_too_old_resets_its_stream() {
     let mut bench = bench();
@@ -404,6 +408,7 @@ fn object_too_old_resets_its_stream() {
     assert_eq!(bench.next(), "write 2 b");
 }
 
+// Rules: B354
 #[test]
 fn subgroup_not_acknowledged_in_time_is_reset() {
     let mut bench = bench();
@@ -453,6 +458,7 @@ fn acknowledged_subgroup_has_no_timeout() {
     assert_eq!(bench.outgoing.poll_timeout(), None);
 }
 
+// Rules: B210
 #[test]
 fn datagrams_wait_for_room_and_the_oldest_is_dropped() {
     let mut bench = bench();
@@ -472,6 +478,7 @@ fn datagrams_wait_for_room_and_the_oldest_is_dropped() {
     assert!(bench.outgoing.is_idle(request(0)));
 }
 
+// Rules: B353
 #[test]
 fn datagram_too_old_by_either_timeout_is_dropped() {
     for delivery in [

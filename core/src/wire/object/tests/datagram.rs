@@ -75,6 +75,7 @@ fn datagrams_are_read_and_written() {
     }
 }
 
+// Rules: B385
 #[test]
 fn padding_datagrams_are_known_from_draft_18_on() {
     let padding = encode_padding_datagram(D18, 3).unwrap();
@@ -89,6 +90,7 @@ fn padding_datagrams_are_known_from_draft_18_on() {
     assert!(encode_padding_datagram(D16, 3).is_err());
 }
 
+// Rules: B360, B369
 /// § Object Datagram: the form 0b00X0XXXX, without STATUS and END_OF_GROUP together.
 #[test]
 fn every_datagram_type_below_256_has_its_fields_or_is_a_violation_v69() {
@@ -148,6 +150,7 @@ fn every_datagram_type_below_256_has_its_fields_or_is_a_violation_v69() {
     }
 }
 
+// Rules: B364, B366, B368, B370
 #[test]
 fn malformed_datagrams_are_violations() {
     for (digits, expected) in [
@@ -175,6 +178,7 @@ fn malformed_datagrams_are_violations() {
     assert!(decode_datagram(D18, &whole).is_ok());
 }
 
+// Rules: B365
 #[test]
 fn datagrams_that_cannot_be_written_are_refused() {
     let marker = DatagramObject {

@@ -145,6 +145,7 @@ fn fetch_streams() -> Vec<FetchStream> {
     ]
 }
 
+// Rules: B256, B258
 #[test]
 fn fetch_streams_are_read_and_written() {
     for (name, profile, order, bytes, pieces) in fetch_streams() {
@@ -158,6 +159,7 @@ fn fetch_streams_are_read_and_written() {
     }
 }
 
+// Rules: B371
 #[test]
 fn fetch_stream_that_ends_inside_header_or_entry_is_a_violation_v75() {
     for (name, profile, order, bytes, pieces) in fetch_streams() {
@@ -190,6 +192,7 @@ fn fetch_stream_that_ends_inside_header_or_entry_is_a_violation_v75() {
     }
 }
 
+// Rules: B258 (18)
 #[test]
 fn fetch_shortcuts_that_are_never_written_are_understood() {
     // subgroup = prior + 1, twice; the id left out across a group's start; a repeated id; ignored subgroup bits
@@ -209,6 +212,7 @@ fn fetch_shortcuts_that_are_never_written_are_understood() {
     assert_eq!(end, Ok(()));
 }
 
+// Rules: B258, B259
 /// § Fetch Header, Flags: values below 128 are flags, and two others are markers.
 #[test]
 fn every_flag_value_has_its_fields_or_is_a_violation_v77() {
@@ -295,6 +299,7 @@ fn fetch_error(profile: &Profile, order: GroupOrder, digits: &str) -> StreamErro
     whole
 }
 
+// Rules: B255
 #[test]
 fn first_entry_that_refers_to_one_before_is_a_violation_v78() {
     for profile in [D16, D18] {
@@ -326,6 +331,7 @@ fn first_entry_that_refers_to_one_before_is_a_violation_v78() {
     }
 }
 
+// Rules: B257
 #[test]
 fn fetch_ids_out_of_range_are_a_violation_v79() {
     use GroupOrder::{Ascending, Descending};
@@ -367,6 +373,7 @@ fn fetch_properties_beyond_the_limit_abandon_the_stream() {
     assert_eq!(error, StreamError::TooLarge);
 }
 
+// Rules: B252
 #[test]
 fn fetch_entries_out_of_order_cannot_be_written() {
     let first = fetched(at(5, 5), Some(0), 1, 0);

@@ -174,6 +174,7 @@ fn subgroup_streams_are_read_and_written() {
     }
 }
 
+// Rules: B371
 #[test]
 fn subgroup_stream_that_ends_inside_header_or_object_is_a_violation_v75() {
     for (name, profile, bytes, _, items) in subgroup_streams() {
@@ -245,6 +246,7 @@ fn legal_subgroup_types(draft: Draft) -> Vec<u64> {
     ranges.into_iter().flatten().collect()
 }
 
+// Rules: B373
 #[test]
 fn every_stream_type_below_256_is_a_subgroup_a_fetch_or_a_violation_v67_v68() {
     for draft in Draft::ALL {
@@ -341,6 +343,7 @@ fn subgroup_error(profile: &Profile, digits: &str) -> StreamError {
     whole
 }
 
+// Rules: B374
 #[test]
 fn object_id_overflow_is_a_violation_v76() {
     let rest = "00 00 00";
@@ -361,6 +364,7 @@ fn object_id_overflow_is_a_violation_v76() {
     );
 }
 
+// Rules: B366
 #[test]
 fn properties_on_a_marker_are_a_violation_v72() {
     for profile in [D16, D18] {
@@ -368,6 +372,7 @@ fn properties_on_a_marker_are_a_violation_v72() {
     }
 }
 
+// Rules: B364
 #[test]
 fn unknown_object_status_is_a_violation_v73() {
     for status in ["01", "02", "05", "3f"] {
@@ -420,6 +425,7 @@ fn payload_is_passed_on_without_a_copy() {
     assert_eq!(payload.unwrap().as_ptr(), chunk[5..].as_ptr());
 }
 
+// Rules: B365
 #[test]
 fn subgroup_streams_that_cannot_be_written_are_refused() {
     let mut to = BytesMut::new();
