@@ -21,6 +21,7 @@ pub const IMPLEMENTATION: &str = concat!("oxymoq/", env!("CARGO_PKG_VERSION"));
 pub struct Server {
     url: ServerUrl,
     underlay: Underlay,
+    quic_transport: bool,
 }
 
 impl Server {
@@ -30,7 +31,21 @@ impl Server {
             Scheme::WebTransport if !quic_transport => Underlay::WebTransport,
             Scheme::WebTransport | Scheme::Quic => Underlay::RawQuic,
         };
-        Self { url, underlay }
+        Self {
+            url,
+            underlay,
+            quic_transport,
+        }
+    }
+
+    /// The server that this one names in a GOAWAY, to be reached in the same way.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says why its URI is of no use.
+    pub fn named(&self, uri: &[u8]) -> Result<Self, String> {
+        let url = ServerUrl::parse(&String::from_utf8_lossy(uri))?;
+        Ok(Self::new(url, self.quic_transport))
     }
 
     /// Its address.
@@ -108,5 +123,21 @@ pub fn respond(
             "{connection}: request {} needs no answer any more: {misuse}",
             request.0
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_told_our_name_and_version_and_nothing_else() {
+        let server = Server::new(ServerUrl::parse("moqt://h").unwrap(), false);
+        let peer = format!("{:?}", server.peer(&[Draft::D18]));
+        assert!(peer.contains(IMPLEMENTATION), "{peer}");
+        let (name, version) = IMPLEMENTATION.split_once('/').unwrap();
+        assert_eq!(name, "oxymoq");
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-+".contains(&byte);
+        assert!(version.len() < 20 && version.bytes().all(is_plain));
     }
 }

@@ -1,11 +1,13 @@
 //! What is asked of the server, again where it was lost, and for how long.
 
+use std::time::Duration;
+
 use oxymoq_core::code::{RequestCode, ResetCode};
 use oxymoq_core::media::Kind;
 use oxymoq_core::session::{Refusal, Request};
 use oxymoq_core::time::Time;
 use oxymoq_core::transport::Exit;
-use oxymoq_core::wire::id::RequestId;
+use oxymoq_core::wire::id::{Millis, RequestId};
 use oxymoq_core::wire::message::{Fetch, FetchRange, Retry, Subscribe};
 use oxymoq_core::wire::name::FullTrackName;
 
@@ -153,16 +155,23 @@ impl<O: Outlet> FlvReceiver<O> {
                 self.trouble.is_on() || matches!(refusal.retry, Retry::After(_))
             }
         };
+        // Nobody is asked again sooner than he wants.
+        let earliest = match refusal.retry {
+            Retry::After(Millis(millis)) => now + Duration::from_millis(millis),
+            Retry::Never => now,
+        };
         if may_try_again {
-            self.again(now, index, sentence);
+            self.again(now, index, sentence, earliest);
         } else {
             self.set_state(now, index, State::Refused(sentence));
         }
     }
 
     /// A subscription that was lost is asked for again, after a while, unless that has gone on for too long.
-    pub(super) fn again(&mut self, now: Time, index: usize, sentence: String) {
-        let state = match self.trouble.next(now) {
+    pub(super) fn again(&mut self, now: Time, index: usize, sentence: String, earliest: Time) {
+        let latest = now + self.wish.reconnect;
+        let next = self.trouble.next(now).map(|at| at.max(earliest));
+        let state = match next.filter(|at| *at <= latest) {
             Some(at) => {
                 log::warn!("{sentence}; trying again");
                 State::Later(at)

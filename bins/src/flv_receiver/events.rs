@@ -5,7 +5,7 @@ use oxymoq_core::session::{Event, FetchItem, Refusal, Request, Response, StreamE
 use oxymoq_core::time::Time;
 use oxymoq_core::transport::{ConnectionId, Exit, StreamId};
 use oxymoq_core::wire::id::{ObjectId, RequestId};
-use oxymoq_core::wire::message::{PublishDone, SubscribeOk};
+use oxymoq_core::wire::message::{GoAway, PublishDone, SubscribeOk};
 use oxymoq_core::wire::object::{DatagramObject, ObjectStatus, SubgroupHeader};
 
 use crate::catalog::Catalog;
@@ -66,13 +66,7 @@ impl<O: Outlet> FlvReceiver<O> {
             Event::Settled { id } => self.handle_settled(now, id),
             Event::Cancelled { id, code } => self.handle_cancelled(now, id, code),
             Event::Request { id, request } => self.handle_request(now, connection, id, &request),
-            Event::GoAway { id: None, goaway } => {
-                let (url, uri) = (self.server.url(), goaway.uri.escape_ascii());
-                log::warn!("{url} is going away (it names '{uri}' instead)");
-                if self.link == Link::Up(connection) {
-                    self.link = Link::Leaving(connection);
-                }
-            }
+            Event::GoAway { id: None, goaway } => self.handle_goaway(connection, &goaway),
             Event::Closed(closed) => {
                 let why = self.peers.why_closed(connection, &closed);
                 if self.ending.is_none() {
@@ -393,7 +387,7 @@ impl<O: Outlet> FlvReceiver<O> {
             | DoneCode::TooFarBehind
             | DoneCode::UpdateFailed
             | DoneCode::ExcessiveLoad
-            | DoneCode::Unknown(_) => self.again(now, index, sentence),
+            | DoneCode::Unknown(_) => self.again(now, index, sentence, now),
         }
     }
 
@@ -410,7 +404,23 @@ impl<O: Outlet> FlvReceiver<O> {
         let why = code.map_or_else(String::new, |code| format!(" ({code})"));
         let (url, name) = (self.server.url(), &feed.name);
         let sentence = format!("{url} ended the subscription to {name} without a word{why}");
-        self.again(now, index, sentence);
+        self.again(now, index, sentence, now);
+    }
+
+    /// The server wants us to leave: what runs goes on until it ends, and then it is asked for where the server says.
+    fn handle_goaway(&mut self, connection: ConnectionId, goaway: &GoAway) {
+        let (url, uri) = (self.server.url(), goaway.uri.escape_ascii());
+        log::warn!("{url} is going away (it names '{uri}' instead)");
+        if self.link != Link::Up(connection) {
+            return;
+        }
+        self.link = Link::Leaving(connection);
+        if !goaway.uri.is_empty() {
+            match self.server.named(&goaway.uri) {
+                Ok(server) => self.next_server = Some(server),
+                Err(why) => log::warn!("the server that {url} names is of no use: {why}"),
+            }
+        }
     }
 
     /// Leaves a server that wants us to, once nothing more comes from it.

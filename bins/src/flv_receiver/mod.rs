@@ -67,6 +67,8 @@ pub use wish::{Tracks, Wish};
 pub struct FlvReceiver<O> {
     wish: Wish,
     server: Server,
+    /// Where to connect next, if the server has told us.
+    next_server: Option<Server>,
     drafts: Vec<Draft>,
     peers: Peers,
     link: Link,
@@ -135,6 +137,7 @@ impl<O: Outlet> FlvReceiver<O> {
             writer: Writer::new(outlet, limits),
             trouble: Trouble::new(limits, wish.reconnect),
             server,
+            next_server: None,
             drafts: drafts.to_vec(),
             peers,
             link: Link::Unwanted,
@@ -183,6 +186,9 @@ impl<O: Outlet> FlvReceiver<O> {
             max_paused_streams: self.wish.limits.max_streams,
             ..session::Limits::default()
         };
+        if let Some(server) = self.next_server.take() {
+            self.server = server;
+        }
         let peer = self.server.peer_with(&self.drafts, limits);
         let target = self.server.target(&self.drafts);
         self.link = Link::Connecting(self.peers.connect(peer, target));

@@ -1,5 +1,12 @@
 //! What goes missing: objects, streams, the server.
 
+use oxymoq_core::code::RequestCode;
+use oxymoq_core::session::{Request, Response};
+use oxymoq_core::transport::Closed;
+use oxymoq_core::wire::id::{Millis, RequestId};
+use oxymoq_core::wire::message::{PublishNamespace, Subscribe, TrackStatus};
+use oxymoq_core::wire::param::Parameters;
+
 use super::*;
 
 #[test]
@@ -87,6 +94,11 @@ fn objects_that_are_too_large_are_stopped() {
 
 /// Another server in the place of one that is gone.
 fn replace_station(scene: &mut Scene) {
+    add_station(scene, "server");
+}
+
+/// Another server, with which the test goes on.
+fn add_station(scene: &mut Scene, host: &str) {
     let program = Server::server(
         Settings::new(Role::Server),
         &Draft::ALL,
@@ -97,7 +109,7 @@ fn replace_station(scene: &mut Scene) {
         .add("another station", program, TransportSettings::default());
     scene
         .world
-        .listen(scene.station, "server", 4433, flags::alpns(&Draft::ALL));
+        .listen(scene.station, host, 4433, flags::alpns(&Draft::ALL));
 }
 
 #[test]
@@ -165,7 +177,7 @@ fn a_server_that_wants_us_to_leave_is_left_and_found_again() {
         let mut scene = Scene::new(draft, wish());
         scene.play(0, 8);
         scene.act(|station, stage| {
-            Station::go_away(stage);
+            Station::go_away(stage, "");
             for track in [VIDEO, AUDIO] {
                 station.end(stage, track, DoneCode::GoingAway);
             }
@@ -189,4 +201,110 @@ fn a_subscription_that_is_ended_for_a_passing_reason_is_asked_for_again() {
     scene.end_tracks();
     assert_eq!(scene.end(), Exit::Success);
     scene.assert_pictures((0..8).chain(10..15), 0);
+}
+
+#[test]
+fn a_server_that_names_another_one_is_left_for_that_once_its_tracks_have_ended() {
+    for draft in Draft::ALL {
+        let mut scene = Scene::new(draft, wish());
+        let first = scene.station;
+        add_station(&mut scene, "other");
+        let other = std::mem::replace(&mut scene.station, first);
+        scene.play(0, 4);
+        scene.act(|_, stage| Station::go_away(stage, "moqt://other:4433/"));
+        // What runs goes on until it ends.
+        scene.play(4, 8);
+        assert_eq!(scene.station().closed, [], "{draft:?}");
+        scene.act(|station, stage| {
+            for track in [VIDEO, AUDIO] {
+                station.end(stage, track, DoneCode::GoingAway);
+            }
+        });
+        scene.world.run_for(5 * SECOND);
+        let closed = scene.station().closed.as_slice();
+        let left = matches!(closed, [Closed::ByPeer { code: 0, .. }]);
+        assert!(left, "{draft:?}: {closed:?}");
+        assert_eq!(scene.station().subscribes.len(), 2, "{draft:?}");
+        scene.station = other;
+        assert!(scene.station().is_subscribed(VIDEO), "{draft:?}");
+        scene.play(10, 15);
+        scene.end_tracks();
+        assert_eq!(scene.end(), Exit::Success, "{draft:?}");
+        scene.assert_pictures((0..8).chain(10..15), 0);
+    }
+}
+
+#[test]
+fn tracks_are_not_asked_for_again_before_the_server_allows_it() {
+    for draft in Draft::ALL {
+        let mut station = Station::default();
+        station.refused.insert(VIDEO.to_owned());
+        station.retry = Some(Millis(7_000));
+        let mut scene = Scene::with(draft, wish(), State::Open, station);
+        let asked = |scene: &Scene| scene.station().subscribes.len();
+        assert_eq!(asked(&scene), 2, "{draft:?}");
+        scene.world.run_for(5 * SECOND);
+        assert_eq!(asked(&scene), 2, "{draft:?}");
+        scene.act(|station, _| station.refused.clear());
+        scene.world.run_for(2 * SECOND);
+        assert_eq!(asked(&scene), 3, "{draft:?}");
+        assert!(scene.station().is_subscribed(VIDEO), "{draft:?}");
+    }
+}
+
+#[test]
+fn a_server_that_asks_too_much_patience_has_refused_the_track() {
+    let mut station = Station::default();
+    station.refused.extend([VIDEO, AUDIO].map(str::to_owned));
+    station.retry = Some(Millis(u64::MAX >> 2));
+    let mut scene = Scene::with(Draft::D18, wish(), State::Open, station);
+    let sentence = scene.fail();
+    assert!(sentence.contains("--reconnect_timeout"), "{sentence}");
+    assert_eq!(scene.station().subscribes.len(), 2);
+}
+
+#[test]
+fn what_a_receiver_cannot_do_is_refused_as_not_supported() {
+    for draft in Draft::ALL {
+        let mut scene = Scene::new(draft, wish());
+        scene.act(|_, stage| {
+            let now = stage.now();
+            let request_id = RequestId(0);
+            let track = named(VIDEO);
+            let parameters = Parameters::default();
+            let namespace = track.namespace.clone();
+            let requests = [
+                Request::TrackStatus(TrackStatus {
+                    request_id,
+                    track: track.clone(),
+                    parameters: parameters.clone(),
+                }),
+                Request::Subscribe(Subscribe {
+                    request_id,
+                    track,
+                    parameters: parameters.clone(),
+                }),
+                Request::PublishNamespace(PublishNamespace {
+                    request_id,
+                    namespace,
+                    parameters,
+                }),
+            ];
+            for connection in stage.connections() {
+                for request in requests.clone() {
+                    let session = stage.session(connection).unwrap();
+                    session.request(now, request).unwrap();
+                }
+            }
+        });
+        scene.world.run_for(SECOND);
+        let answers = &scene.station().answers;
+        assert_eq!(answers.len(), 3, "{draft:?}");
+        for answer in answers {
+            assert!(
+                matches!(answer, Response::Error(refusal) if refusal.code == RequestCode::NotSupported),
+                "{draft:?}: {answer:?}"
+            );
+        }
+    }
 }

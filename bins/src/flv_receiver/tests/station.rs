@@ -8,11 +8,13 @@ use oxymoq_core::draft::IntegerKind;
 use oxymoq_core::media::packaging::Packed;
 use oxymoq_core::session::{Event, Refusal, Request, Response};
 use oxymoq_core::sim::{Failure, FetchStream, Part, Stage, Subgroup};
-use oxymoq_core::transport::ConnectionId;
+use oxymoq_core::transport::{Closed, ConnectionId};
 use oxymoq_core::wire::id::{
     GroupId, Location, Millis, ObjectId, RequestId, SubgroupId, TrackAlias,
 };
-use oxymoq_core::wire::message::{Fetch, FetchOk, FetchRange, GoAway, Subscribe, SubscribeOk};
+use oxymoq_core::wire::message::{
+    Fetch, FetchOk, FetchRange, GoAway, Retry, Subscribe, SubscribeOk,
+};
 use oxymoq_core::wire::object::{
     FetchEntry, FetchObject, ObjectHeader, ObjectStatus, SubgroupHeader,
 };
@@ -32,6 +34,8 @@ pub(super) struct Subscription {
 pub(super) struct Station {
     /// Tracks that are refused.
     pub(super) refused: BTreeSet<String>,
+    /// When they may be asked for again.
+    pub(super) retry: Option<Millis>,
     /// What was published before, by track.
     pub(super) past: BTreeMap<String, Vec<(Location, Packed)>>,
     /// The SUBSCRIBEs and FETCHes that came, in order.
@@ -47,6 +51,10 @@ pub(super) struct Station {
     pub(super) cancelled: usize,
     /// Streams that were stopped.
     pub(super) stopped: usize,
+    /// How requests were answered.
+    pub(super) answers: Vec<Response>,
+    /// How connections ended.
+    pub(super) closed: Vec<Closed>,
 }
 
 impl Station {
@@ -113,12 +121,12 @@ impl Station {
         session.done(now, request, code, "over").unwrap();
     }
 
-    /// Asks everybody to leave.
-    pub(super) fn go_away(stage: &mut Stage<'_>) {
+    /// Asks everybody to leave, for elsewhere if a URI is given.
+    pub(super) fn go_away(stage: &mut Stage<'_>, uri: &'static str) {
         let now = stage.now();
         for connection in stage.connections() {
             let goaway = GoAway {
-                uri: Bytes::new(),
+                uri: Bytes::from_static(uri.as_bytes()),
                 timeout: Millis(0),
                 request_id: None,
             };
@@ -139,7 +147,10 @@ impl Station {
         let id = subscribe.request_id;
         self.subscribes.push(subscribe);
         let response = if self.refused.contains(&track) {
-            Response::Error(Refusal::new(RequestCode::DoesNotExist, "no such track"))
+            Response::Error(Refusal {
+                retry: self.retry.map_or(Retry::Never, Retry::After),
+                ..Refusal::new(RequestCode::DoesNotExist, "no such track")
+            })
         } else {
             self.next_alias += 1;
             let alias = TrackAlias(self.next_alias);
@@ -266,7 +277,9 @@ impl Part for Station {
                 self.stopped += 1;
                 self.open.retain(|_, open| open.stream() != stream);
             }
-            Event::Closed(_) => {
+            Event::Response { response, .. } => self.answers.push(response),
+            Event::Closed(how) => {
+                self.closed.push(how);
                 self.subscriptions
                     .retain(|_, open| open.connection != connection);
                 self.open.clear();

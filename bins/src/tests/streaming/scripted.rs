@@ -38,6 +38,8 @@ struct Asker {
     answers: BTreeMap<RequestId, Response>,
     namespaces: Vec<TrackNamespace>,
     announced: usize,
+    /// Of each stream that came, whether it says that it begins with the first object of its subgroup.
+    firsts: Vec<bool>,
 }
 
 impl Asker {
@@ -109,6 +111,7 @@ impl Part for Asker {
                 self.answers.insert(id, response);
             }
             Event::Namespace { suffix, .. } => self.namespaces.push(suffix),
+            Event::SubgroupOpened { header, .. } => self.firsts.push(header.first_object),
             _ => {}
         }
         Ok(())
@@ -159,6 +162,28 @@ fn fetch(name: &str, start: Location, end: Location) -> Request {
         },
         parameters: Parameters::default(),
     })
+}
+
+#[test]
+fn every_subgroup_says_that_it_begins_with_its_first_object() {
+    let asker = Asker {
+        requests: [VIDEO, AUDIO]
+            .map(|name| {
+                Request::Subscribe(Subscribe {
+                    request_id: RequestId(0),
+                    track: track(name),
+                    parameters: Parameters::default(),
+                })
+            })
+            .to_vec(),
+        ..Asker::default()
+    };
+    // Only draft 18 can say it: what draft 16 does not say is read as unknown.
+    let (mut world, relay, _streamer) = scene(Draft::D18, asker);
+    world.run_for(5 * SECOND);
+    let asker = world.node::<Program<Asker>>(relay).part();
+    assert!(asker.firsts.len() > 10, "{:?}", asker.firsts);
+    assert!(asker.firsts.iter().all(|first| *first));
 }
 
 #[test]
