@@ -130,6 +130,7 @@ pub fn respond(
 mod tests {
     use super::*;
 
+    // Rules: B159
     #[test]
     fn peers_are_told_our_name_and_version_and_nothing_else() {
         let server = Server::new(ServerUrl::parse("moqt://h").unwrap(), false);

@@ -203,6 +203,7 @@ fn a_subscription_that_is_ended_for_a_passing_reason_is_asked_for_again() {
     scene.assert_pictures((0..8).chain(10..15), 0);
 }
 
+// Rules: B075, B166
 #[test]
 fn a_server_that_names_another_one_is_left_for_that_once_its_tracks_have_ended() {
     for draft in Draft::ALL {
@@ -234,6 +235,7 @@ fn a_server_that_names_another_one_is_left_for_that_once_its_tracks_have_ended()
     }
 }
 
+// Rules: B184
 #[test]
 fn tracks_are_not_asked_for_again_before_the_server_allows_it() {
     for draft in Draft::ALL {
@@ -263,6 +265,7 @@ fn a_server_that_asks_too_much_patience_has_refused_the_track() {
     assert_eq!(scene.station().subscribes.len(), 2);
 }
 
+// Rules: B076
 #[test]
 fn what_a_receiver_cannot_do_is_refused_as_not_supported() {
     for draft in Draft::ALL {

@@ -184,6 +184,7 @@ fn assert_pictures(got: &[Got], numbers: impl Iterator<Item = u32>) {
     assert!(payloads == expected, "{:?}", groups(got));
 }
 
+// Rules: B035, B036
 #[test]
 fn what_is_streamed_arrives_as_it_was_read_group_by_group() {
     for draft in DRAFTS {

@@ -164,6 +164,7 @@ fn fetch(name: &str, start: Location, end: Location) -> Request {
     })
 }
 
+// Rules: B033
 #[test]
 fn every_subgroup_says_that_it_begins_with_its_first_object() {
     let asker = Asker {
@@ -261,7 +262,7 @@ fn relays_that_do_not_take_the_namespace_are_told_of() {
     }
 }
 
-// Rules: B166
+// Rules: B166, B171
 #[test]
 fn a_relay_that_names_another_one_is_left_for_that() {
     for draft in DRAFTS {

@@ -51,7 +51,7 @@ fn peers_are_told_to_leave_subscriptions_end_and_the_relay_exits_when_all_are_go
     }
 }
 
-// Rules: B164 (16)
+// Rules: B164
 #[test]
 fn b164_nothing_is_asked_of_anybody_once_they_were_told_to_leave() {
     for draft in Draft::ALL {
