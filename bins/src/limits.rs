@@ -145,6 +145,8 @@ const LIMITS: &[Limit] = &[
     limit!(Time, 0, "forward_linger", "How long a publisher goes on sending what nobody wants", limits.forward_linger),
     limit!(Time, 1, "max_pause", "How long a publisher waits for subscribers none of whom takes anything", limits.max_pause),
     limit!(Time, 0, "publisher_grace", "How long subscribers of a track that lost its publisher stay for another", limits.publisher_grace),
+    limit!(Count, 1, "max_log_lines", "Lines about peers that are logged in ten seconds", limits.max_log_lines),
+    limit!(Count, 1, "max_log_lines_per_peer", "Lines about one peer that are logged in ten seconds", limits.max_log_lines_per_peer),
     limit!(Time, 1, "shutdown_timeout", "How long peers have to leave at a shutdown", limits.drain_timeout),
     limit!(Count, 1, "max_requests", "Requests that a peer may have open", session.max_requests),
     limit!(Count, 1, "max_requests_sent", "Requests that may be open at one peer", session.max_requests_sent),

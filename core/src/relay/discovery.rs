@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use log::{debug, info};
+use log::debug;
 
 use super::routes::Origin;
 use super::{Relay, Shutdown};
@@ -212,7 +212,12 @@ impl Relay {
         if is_echo {
             return;
         }
-        info!("{} has {namespace}", self.describe(asked.connection));
+        let who = self.describe(asked.connection);
+        self.journal.info(
+            now,
+            Some(asked.connection),
+            format_args!("{who} has {namespace}"),
+        );
         let notices = self.routes.learn(&namespace, asked);
         self.notify(now, notices, true);
         self.ask_new_publisher(now, asked, &namespace);

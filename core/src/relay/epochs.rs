@@ -17,8 +17,6 @@
 //!
 //! As long as another source brings the track, none of these ends it.
 
-use log::info;
-
 use super::routes::Origin;
 use super::tracks::{Track, no_such_track};
 use super::{RETRY_INTERVAL, Relay, of_connection};
@@ -171,9 +169,18 @@ impl Relay {
         };
         self.sources.insert(origin, source);
         let who = self.describe(origin.connection);
+        let (journal, peer) = (&mut self.journal, Some(origin.connection));
         match largest {
-            Some(largest) => info!("{who} publishes {name}, so far up to {largest}"),
-            None => info!("{who} publishes {name}, nothing so far"),
+            Some(largest) => journal.info(
+                now,
+                peer,
+                format_args!("{who} publishes {name}, so far up to {largest}"),
+            ),
+            None => journal.info(
+                now,
+                peer,
+                format_args!("{who} publishes {name}, nothing so far"),
+            ),
         }
         self.serve_waiting(now, name, live);
         true
@@ -250,7 +257,11 @@ impl Relay {
             return;
         };
         let who = self.describe(origin.connection);
-        info!("{who} no longer publishes {name}: {}", loss.code);
+        self.journal.info(
+            now,
+            Some(origin.connection),
+            format_args!("{who} no longer publishes {name}: {}", loss.code),
+        );
         self.give_up_if_hopeless(now, &name, &no_such_track());
         let Some(since) = since else {
             return self.end_if_over(now, &name);
@@ -289,7 +300,11 @@ impl Relay {
     ) {
         let who = self.describe(connection);
         let uri = goaway.uri.escape_ascii();
-        info!("{who} wants us to leave for '{uri}' ({id:?})");
+        self.journal.info(
+            now,
+            Some(connection),
+            format_args!("{who} wants us to leave for '{uri}' ({id:?})"),
+        );
         for origin in of_connection(&self.upstreams, connection) {
             if id.is_some_and(|id| id != origin.request) {
                 continue;
@@ -436,7 +451,11 @@ impl Relay {
             .get(name)
             .is_some_and(|track| self.is_attached(track))
         {
-            info!("no publisher of {name} came back in time");
+            self.journal.info(
+                now,
+                None,
+                format_args!("no publisher of {name} came back in time"),
+            );
             return self.end_live(now, name, grace.code, &grace.reason);
         }
         self.begin_epoch_if_behind(now, name);
@@ -511,7 +530,8 @@ impl Relay {
             // Nobody is subscribed: there is nothing to end, and nobody to wait for.
             return self.forget_past(now, name);
         }
-        info!("{name} starts anew");
+        self.journal
+            .info(now, None, format_args!("{name} starts anew"));
         let kept: Vec<(Origin, Properties)> = self
             .attached(track)
             .map(|(origin, source)| (origin, source.properties.clone()))

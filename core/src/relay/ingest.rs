@@ -1,7 +1,7 @@
 //! Objects on their way from publishers' streams and datagrams into the tracks in memory.
 
 use bytes::Bytes;
-use log::{debug, info, warn};
+use log::debug;
 
 use super::Relay;
 use super::epochs::Loss;
@@ -284,7 +284,13 @@ impl Relay {
             Fault::Contradiction { older, rule } => {
                 if let Some(&older) = self.origins.get(&older) {
                     let who = self.describe(older.connection);
-                    info!("{who} is contradicted by a newer publisher and dropped: {rule}");
+                    self.journal.info(
+                        now,
+                        Some(older.connection),
+                        format_args!(
+                            "{who} is contradicted by a newer publisher and dropped: {rule}"
+                        ),
+                    );
                     // What is cached is the older one's.
                     if let Some(name) = self.upstreams.get(&older).cloned() {
                         self.forget_past(now, &name);
@@ -294,7 +300,11 @@ impl Relay {
             }
             Fault::Misuse(what) => {
                 let who = self.describe(origin.connection);
-                warn!("{who}: an object could not be taken: {what}");
+                self.journal.warn(
+                    now,
+                    Some(origin.connection),
+                    format_args!("{who}: an object could not be taken: {what}"),
+                );
             }
         }
     }
@@ -326,7 +336,11 @@ impl Relay {
         rule: &str,
     ) {
         let who = self.describe(connection);
-        warn!("{who} sends a malformed track: {rule}");
+        self.journal.warn(
+            now,
+            Some(connection),
+            format_args!("{who} sends a malformed track: {rule}"),
+        );
         let end = TrackEnd {
             code: DoneCode::MalformedTrack,
             reason: rule,

@@ -6,6 +6,7 @@ mod discovery;
 mod epochs;
 mod fetch;
 mod ingest;
+mod journal;
 #[cfg(feature = "sim")]
 mod left_over;
 mod namespaces;
@@ -28,7 +29,7 @@ mod updates;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use log::{debug, info};
+use log::debug;
 
 pub use routes::Origin;
 pub use settings::{Limits, Settings};
@@ -110,6 +111,7 @@ pub struct Relay {
     /// How many clients were turned away, and when that was told last.
     refused: u64,
     refusal_told: Option<Time>,
+    journal: journal::Journal,
     shutdown: Shutdown,
 }
 
@@ -141,6 +143,7 @@ impl Relay {
             &settings.transport,
             settings.session.max_incoming_data_streams,
         );
+        let journal = journal::Journal::new(&settings.limits);
         let mut fanout = Fanout::new(settings.fanout.clone(), ledger);
         fanout.tell_complete();
         let fetching = fetch::Fetching::new(settings.cache.clone());
@@ -178,6 +181,7 @@ impl Relay {
             reservations,
             refused: 0,
             refusal_told: None,
+            journal,
             shutdown: Shutdown::Running,
         }
     }
@@ -223,10 +227,14 @@ impl Relay {
             Event::Established { draft, setup } => {
                 let name = setup.implementation.unwrap_or_default();
                 let who = self.describe(connection);
-                info!(
-                    "{who} speaks {} ({})",
-                    draft.profile().alpn,
-                    name.escape_ascii()
+                self.journal.info(
+                    now,
+                    Some(connection),
+                    format_args!(
+                        "{who} speaks {} ({})",
+                        draft.profile().alpn,
+                        name.escape_ascii()
+                    ),
                 );
                 self.discover(now, connection);
             }
@@ -272,7 +280,9 @@ impl Relay {
             Event::NamespaceDone { id, suffix } => self.namespace_gone(now, origin(id), &suffix),
             Event::Closed(closed) => {
                 let why = self.publisher.peers.why_closed(connection, &closed);
-                info!("{}: {why}", self.describe(connection));
+                let who = self.describe(connection);
+                self.journal
+                    .info(now, Some(connection), format_args!("{who}: {why}"));
                 self.forget_peer(now, connection);
             }
             // Dealt with by the publisher, or about requests that this relay does not make.
@@ -461,6 +471,7 @@ impl Application for Relay {
         self.expire_rendezvous(now);
         self.expire_graces(now);
         self.expire_fetches(now);
+        self.journal.expire(now);
         if let Shutdown::Draining(until) = self.shutdown
             && until <= now
         {
@@ -475,7 +486,8 @@ impl Application for Relay {
         }
         let patience = self.settings.limits.drain_timeout;
         self.shutdown = Shutdown::Draining(now + patience);
-        info!(
+        self.journal.tell_held_back();
+        log::info!(
             "shutting down: {} peers have {patience:?} to leave",
             self.publisher.peers.len()
         );
@@ -550,8 +562,11 @@ impl Application for Relay {
         let fetching = self.fetching.poll_timeout();
         let unwanted = self.pauses.first();
         let unwanted = unwanted.map(|(at, _)| (*at, "a track that nobody wants"));
+        let untold = self.journal.poll_timeout();
+        let untold = untold.map(|at| (at, "lines that were held back"));
         let own = [
-            unanswered, resuming, hopeless, grace, unknown, unwanted, fetching, held, drained,
+            unanswered, resuming, hopeless, grace, unknown, unwanted, fetching, held, untold,
+            drained,
         ];
         own.into_iter()
             .flatten()

@@ -1,6 +1,6 @@
 //! Announcements of namespaces, and those who want to hear of them.
 
-use log::{debug, info};
+use log::debug;
 
 use super::routes::{Notice, Origin};
 use super::{Relay, overloaded};
@@ -16,10 +16,11 @@ impl Relay {
             let refusal = overloaded("too many namespaces");
             return self.respond(now, origin, Response::Error(refusal));
         }
-        info!(
-            "{} announces {}",
-            self.describe(origin.connection),
-            request.namespace
+        let who = self.describe(origin.connection);
+        self.journal.info(
+            now,
+            Some(origin.connection),
+            format_args!("{who} announces {}", request.namespace),
         );
         self.widen(origin.connection);
         self.announcements.insert(origin, request.namespace.clone());
@@ -34,9 +35,11 @@ impl Relay {
         let Some(namespace) = self.announcements.remove(&origin) else {
             return false;
         };
-        info!(
-            "{} no longer announces {namespace}",
-            self.describe(origin.connection)
+        let who = self.describe(origin.connection);
+        self.journal.info(
+            now,
+            Some(origin.connection),
+            format_args!("{who} no longer announces {namespace}"),
         );
         let notices = self.routes.withdraw(&namespace, origin);
         self.notify(now, notices, false);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use log::{debug, info};
+use log::debug;
 
 use super::Relay;
 use crate::fanout::{IngestId, TrackId};
@@ -93,7 +93,11 @@ impl Relay {
             held.total = total;
             held.until = now + self.settings.limits.max_pause;
             if is_stalled {
-                info!("nobody takes anything of {track:?}: its subscriptions end");
+                self.journal.info(
+                    now,
+                    None,
+                    format_args!("nobody takes anything of {track:?}: its subscriptions end"),
+                );
                 self.publisher.fanout.end_stalled(now, track);
             }
         }

@@ -3,8 +3,6 @@
 //! A PUBLISH is accepted whether or not somebody wants the track; if nobody does for a while, it is paused. It makes its
 //! sender one source of the track among others; it announces no namespace (§ Publisher Interactions).
 
-use log::info;
-
 use super::routes::Origin;
 use super::sources::UPSTREAM_PRIORITY;
 use super::tracks::{Track, Upstream, no_such_track};
@@ -31,7 +29,12 @@ impl Relay {
             self.respond(now, origin, Response::Error(overloaded("too many tracks")));
             return self.give_up_if_hopeless(now, &name, &overloaded("too many tracks"));
         }
-        info!("{} offers {name}", self.describe(origin.connection));
+        let who = self.describe(origin.connection);
+        self.journal.info(
+            now,
+            Some(origin.connection),
+            format_args!("{who} offers {name}"),
+        );
         let forward = self.forwards_at_first(&name)
             || self
                 .track_watches

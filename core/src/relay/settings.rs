@@ -130,6 +130,10 @@ pub struct Limits {
     /// some publishers end the track when they are told of a change. Zero: the Forward State upstream is always what is
     /// wanted.
     pub forward_linger: Duration,
+    /// Lines about peers that are logged in ten seconds; the others are counted.
+    pub max_log_lines: usize,
+    /// The same for each peer.
+    pub max_log_lines_per_peer: usize,
     /// How long a shutdown waits for peers to leave by themselves.
     pub drain_timeout: Duration,
 }
@@ -164,6 +168,8 @@ impl Default for Limits {
             max_pause: Duration::from_secs(10),
             publisher_grace: Duration::from_secs(10),
             forward_linger: Duration::from_secs(10),
+            max_log_lines: 1000,
+            max_log_lines_per_peer: 100,
             drain_timeout: Duration::from_secs(2),
         }
     }

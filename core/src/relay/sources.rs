@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use log::{debug, info};
+use log::debug;
 
 use super::epochs::{Loss, Source};
 use super::routes::Origin;
@@ -206,11 +206,15 @@ impl Relay {
         let Some(name) = self.forget_upstream(now, origin) else {
             return;
         };
-        info!(
-            "{} refuses {name}: {} ({})",
-            self.describe(origin.connection),
-            refusal.code,
-            refusal.reason.escape_ascii()
+        let who = self.describe(origin.connection);
+        self.journal.info(
+            now,
+            Some(origin.connection),
+            format_args!(
+                "{who} refuses {name}: {} ({})",
+                refusal.code,
+                refusal.reason.escape_ascii()
+            ),
         );
         // A redirect is for us, not for those who asked us.
         let passed_on = if refusal.code == RequestCode::Redirect {
@@ -245,10 +249,11 @@ impl Relay {
         {
             return false;
         }
-        info!(
-            "{} has {name} as {}",
-            self.describe(origin.connection),
-            redirect.track
+        let who = self.describe(origin.connection);
+        self.journal.info(
+            now,
+            Some(origin.connection),
+            format_args!("{who} has {name} as {}", redirect.track),
         );
         self.forget_upstream(now, origin);
         let how = (forward, redirects + 1);
@@ -385,9 +390,11 @@ impl Relay {
         {
             self.deadlines.pop_first();
             if let Some(name) = self.forget_upstream(now, origin) {
-                info!(
-                    "{} did not answer for {name}",
-                    self.describe(origin.connection)
+                let who = self.describe(origin.connection);
+                self.journal.info(
+                    now,
+                    Some(origin.connection),
+                    format_args!("{who} did not answer for {name}"),
                 );
                 self.cancel(now, origin, ResetCode::Cancelled);
                 let refusal = Refusal::new(RequestCode::Timeout, "the publisher did not answer");

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use log::{debug, info};
+use log::debug;
 
 use super::routes::Origin;
 use super::{Relay, overloaded};
@@ -269,7 +269,11 @@ impl Relay {
             return true;
         }
         let who = self.describe(origin.connection);
-        info!("{who} wants to be offered too many tracks");
+        self.journal.info(
+            now,
+            Some(origin.connection),
+            format_args!("{who} wants to be offered too many tracks"),
+        );
         self.unwatch(origin);
         self.cancel(now, origin, ResetCode::ExcessiveLoad);
         false

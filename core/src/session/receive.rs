@@ -10,7 +10,7 @@ use super::timer::Timer;
 use super::topology::Use;
 use super::{Direction, INITIAL_REQUEST_STREAMS, Phase, Session};
 use crate::code::{RequestCode, SessionCode};
-use crate::draft::{RequestCredit, RequestIdOrder};
+use crate::draft::RequestIdOrder;
 use crate::transport::{Dir, Output, StreamId};
 use crate::wire::frame::Frame;
 use crate::wire::id::{Millis, RequestId};
@@ -407,7 +407,9 @@ impl Session {
         if let Some(stream) = stream {
             self.topology.set_purpose(stream, Use::Request(id));
         }
-        self.allow_more_requests();
+        if stream.is_some() {
+            self.allow_more_requests();
+        }
         if let Some(refusal) = refusal {
             self.refuse(id, refusal);
             return Ok(());
@@ -450,12 +452,12 @@ impl Session {
         self.events.push_back(Event::Request { id, request });
     }
 
-    /// Request streams are allowed as they are used, up to the limit: most peers need few.
+    /// Request streams are allowed as they are used, up to the limit: most peers need few. Where some requests share a
+    /// stream they count as well, which allows more streams than needed, but no more than requests.
     fn allow_more_requests(&mut self) {
         let limit = self.settings.limits.max_requests;
-        let counts_streams = self.profile.request_credit == RequestCredit::Streams;
         let half_used = self.requests.of_peer() >= self.allowed_streams / 2;
-        if counts_streams && half_used && self.allowed_streams < limit {
+        if half_used && self.allowed_streams < limit {
             let more = self.allowed_streams.max(INITIAL_REQUEST_STREAMS);
             self.allowed_streams = more.saturating_mul(2).min(limit);
             self.topology.signal(Output::AllowStreams {

@@ -100,7 +100,11 @@ impl Relay {
             self.end_malformed(now, from.connection, name, rule);
             return false;
         }
-        log::info!("what is cached of {name} is contradicted: {contradiction}");
+        self.journal.info(
+            now,
+            from.map(|from| from.connection),
+            format_args!("what is cached of {name} is contradicted: {contradiction}"),
+        );
         self.renew_past(now, name, None);
         true
     }

@@ -1,7 +1,5 @@
 //! What fills bring: objects for the cache, where there are none, and where nobody knows.
 
-use log::info;
-
 use super::super::Relay;
 use super::super::routes::Origin;
 use super::Bringer;
@@ -201,9 +199,13 @@ impl Relay {
             self.end_malformed(now, at.connection, &name, rule);
             return false;
         }
-        info!(
-            "{}: contradicts what is cached of {name}: {contradiction}",
-            at.connection
+        self.journal.info(
+            now,
+            Some(at.connection),
+            format_args!(
+                "{}: contradicts what is cached of {name}: {contradiction}",
+                at.connection
+            ),
         );
         self.renew_past(now, &name, Some(id));
         self.note_bringer(id);
@@ -247,9 +249,11 @@ impl Relay {
 
     fn out_of_range(&mut self, now: Time, id: FillId) {
         if let Some(fill) = self.fetching.fills.get(&id) {
-            info!(
-                "{}: answers a FETCH with what it was not asked for",
-                fill.at.connection
+            let publisher = fill.at.connection;
+            self.journal.info(
+                now,
+                Some(publisher),
+                format_args!("{publisher}: answers a FETCH with what it was not asked for"),
             );
         }
         self.fill_failed(now, id, Failure::cancel(ResetCode::Cancelled));

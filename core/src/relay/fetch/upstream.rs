@@ -1,6 +1,6 @@
 //! Fills: asked for at one publisher after another, and what becomes of them.
 
-use log::{debug, info};
+use log::debug;
 
 use super::super::Relay;
 use super::super::routes::Origin;
@@ -414,9 +414,11 @@ impl Relay {
         };
         fill.deadline = None;
         let (publisher, name) = (fill.at.connection, fill.name.clone());
-        info!(
-            "{} did not answer a FETCH of {name}",
-            self.describe(publisher)
+        let who = self.describe(publisher);
+        self.journal.info(
+            now,
+            Some(publisher),
+            format_args!("{who} did not answer a FETCH of {name}"),
         );
         let refusal = Refusal::new(RequestCode::Timeout, "the publisher did not answer");
         let failure = Failure {

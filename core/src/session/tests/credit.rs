@@ -252,6 +252,23 @@ fn more_request_streams_are_allowed_as_they_are_used_in_18() {
 }
 
 #[test]
+fn more_streams_are_allowed_for_subscribe_namespace_in_16() {
+    let mut mine = settings(Role::Server);
+    mine.limits.max_requests = 100;
+    let mut peer = Scripted::with(Draft::D16, mine);
+    for n in 0..100 {
+        let name = format!("prefix {n}");
+        peer.asked(&Message::SubscribeNamespace(discover(2 * n, &[&name])));
+    }
+    let allowed = |count| Output::AllowStreams {
+        dir: Dir::Bi,
+        count,
+    };
+    assert!(peer.outputs.contains(&allowed(64)));
+    assert!(peer.outputs.contains(&allowed(100)));
+}
+
+#[test]
 fn own_requests_are_bounded() {
     let mut mine = settings(Role::Client);
     mine.limits.max_requests_sent = 2;
