@@ -36,7 +36,7 @@ const TRACK: &[u8] = b"clock";
 /// Between two objects.
 const PERIOD: Duration = Duration::from_millis(20);
 /// Bytes of an object.
-const OBJECT: u64 = 1000;
+const OBJECT: usize = 1000;
 /// Objects in a group, which has one stream.
 const GROUP: u64 = 25;
 /// How the subscribers speak.
@@ -402,10 +402,10 @@ impl Program {
             id: ObjectId(index % GROUP),
             properties: Properties::default(),
             status: ObjectStatus::Normal,
-            payload_length: OBJECT,
+            payload_length: number(OBJECT),
         };
         fanout.begin_object(now, stream, header)?;
-        let payload = Bytes::from(vec![fill(index); usize::try_from(OBJECT).unwrap()]);
+        let payload = Bytes::from(vec![fill(index); OBJECT]);
         fanout.payload(now, stream, &payload)?;
         self.sent.push(now);
         if index % GROUP == GROUP - 1 {
