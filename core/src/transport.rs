@@ -159,16 +159,17 @@ pub enum Output {
     },
     /// Send a datagram. Answer: [`Answer::Done`], [`Answer::Blocked`] or [`Answer::TooLarge`].
     Datagram(Bytes),
-    /// Abandon the sending direction with this code. No answer.
+    /// Abandon the sending direction with this code. Nothing is to be done if that is over already. No answer.
     Reset {
-        /// An open stream.
+        /// A stream that was opened, and that this side may write to.
         stream: StreamId,
         /// From the application's error space.
         code: u64,
     },
-    /// Ask the peer to stop sending (STOP_SENDING), and forget the receiving direction. No answer.
+    /// Ask the peer to stop sending (STOP_SENDING), and forget the receiving direction. Nothing is to be done if that is over
+    /// already. No answer.
     Stop {
-        /// A stream whose receiving direction is open.
+        /// A stream that this side may read.
         stream: StreamId,
         /// From the application's error space.
         code: u64,

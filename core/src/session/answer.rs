@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::close::Misuse;
 use super::event::{Event, Refusal, Response};
-use super::request::{Kind, Offer, Open, Side, Stage};
+use super::request::{Kind, Offer, Open, Side, Stage, Subject};
 use super::timer::Timer;
 use super::topology::Use;
 use super::{Session, params};
@@ -397,6 +397,11 @@ impl Session {
                 );
                 self.refuse(fetch.request_id, refusal);
             }
+        }
+        if let Subject::Fetch(fetching) = &open.subject
+            && let Some(joined) = fetching.joins
+        {
+            self.forget_waiting_join(joined, id);
         }
         if let Some(stream) = open.stream {
             self.end_stream(stream, ending);

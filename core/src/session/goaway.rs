@@ -11,6 +11,7 @@ use crate::code::{ResetCode, SessionCode};
 use crate::draft::GoAwayForm;
 use crate::time::Time;
 use crate::transport::Closed;
+use crate::wire::NotExpressible;
 use crate::wire::id::{Millis, RequestId};
 use crate::wire::message::{GoAway, Message};
 
@@ -52,6 +53,10 @@ impl Session {
                 self.start_goaway(Timer::GoAway, timeout);
             }
             Some(id) => {
+                if self.profile.goaway == GoAwayForm::Uri {
+                    let what = NotExpressible("a GOAWAY about a request");
+                    return Err(Misuse::NotExpressible(what));
+                }
                 let open = self.requests.find(id).ok_or(Misuse::UnknownRequest)?;
                 if open.goaway_sent || open.stage == Stage::Late {
                     return Err(Misuse::WrongState("GOAWAY was sent before, or too late"));

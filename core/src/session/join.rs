@@ -42,6 +42,9 @@ impl Session {
             Join::Range(range) => self.tell_fetch(fetch, range),
             Join::Refused(refusal) => self.refuse(id, refusal),
             Join::Wait(subscription) => {
+                if let Some(fetching) = self.requests.find_mut(id).and_then(Open::fetching_mut) {
+                    fetching.joins = Some(subscription);
+                }
                 if let Some(subscription) = self
                     .requests
                     .find_mut(subscription)
@@ -65,6 +68,14 @@ impl Session {
             Ok(Join::Refused(refusal)) => self.refuse(id, refusal),
             // Neither can happen to a subscription that is established and was good enough before.
             Ok(Join::Wait(_)) | Err(_) => self.refuse(id, UNKNOWN),
+        }
+    }
+
+    /// A joining FETCH is over, and does not wait for its subscription any more.
+    pub(super) fn forget_waiting_join(&mut self, joined: RequestId, id: RequestId) {
+        let open = self.requests.find_mut(joined);
+        if let Some(subscription) = open.and_then(Open::subscription_mut) {
+            subscription.waiting.retain(|fetch| fetch.request_id != id);
         }
     }
 

@@ -88,6 +88,8 @@ pub(super) struct Fetching {
     pub(super) data_ended: bool,
     /// We opened its data stream.
     pub(super) data_opened: bool,
+    /// The subscription that it joins, if it had to wait for the answer to that.
+    pub(super) joins: Option<RequestId>,
 }
 
 /// What a SUBSCRIBE_NAMESPACE or SUBSCRIBE_TRACKS needs to know.

@@ -11,7 +11,7 @@ use super::updates::update;
 use crate::code::{RequestCode, ResetCode, SessionCode};
 use crate::draft::Draft;
 use crate::session::{Event, Misuse, Refusal, Request, Response, Role};
-use crate::transport::Dir;
+use crate::transport::{Dir, StreamId};
 use crate::wire::id::{GroupId, RequestId, SubgroupId};
 use crate::wire::message::{
     FetchRange, Message, PublishNamespaceCancel, RequestError, RequestOk, Subscribe, SubscribeOk,
@@ -734,4 +734,40 @@ fn credit_of_requests_that_got_lost_is_given_back_in_16() {
         .respond(peer.now, id, Response::Ok(RequestOk::default()))
         .unwrap();
     peer.asked(&Message::TrackStatus(status(4, "v")));
+}
+
+#[test]
+fn joining_fetch_that_was_withdrawn_while_it_waited_is_forgotten() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        let subscribe = Subscribe {
+            parameters: Parameters {
+                filter: Some(Filter::LargestObject),
+                ..Parameters::default()
+            },
+            ..subscribe(0, "v")
+        };
+        let (id, subscribed) = peer.asked(&Message::Subscribe(subscribe));
+        let joining = FetchRange::RelativeJoining {
+            joining_request_id: id,
+            joining_start: 1,
+        };
+        let joined = peer.ask(&Message::Fetch(fetch(2, joining)));
+        let waiting = |peer: &Scripted| {
+            let open = peer.session.requests.find(id).unwrap();
+            open.subscription().unwrap().waiting.len()
+        };
+        assert_eq!(waiting(&peer), 1, "{draft:?}");
+        withdraw(&mut peer, joined, &Message::FetchCancel(RequestId(2)));
+        assert_eq!(waiting(&peer), 0, "{draft:?}");
+        let control = match draft {
+            Draft::D18 => StreamId::local(0),
+            Draft::D16 => subscribed,
+        };
+        while peer.message(control).is_some() {}
+        withdraw(&mut peer, subscribed, &Message::Unsubscribe(id));
+        // Nothing is said about a FETCH that is not there any more, least of all where only control messages go.
+        assert_eq!(peer.message(control), None, "{draft:?}");
+        peer.assert_alive();
+    }
 }
