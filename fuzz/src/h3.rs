@@ -154,7 +154,7 @@ struct Http {
 
 impl Http {
     /// Says what must be said first; what the machine must be told.
-    fn begin(&mut self, end: &mut End) -> Vec<Input> {
+    fn begin(&self, end: &mut End) -> Vec<Input> {
         let control = [&[0][..], &frame(4, &browser_settings())].concat();
         let mut told = open(end, Dir::Uni, &control);
         match self.role {

@@ -303,7 +303,7 @@ impl Script {
     }
 
     /// A message that belongs to no request, or ends one, on the control stream.
-    fn control_message(&mut self, end: &mut End, choices: &mut Choices<'_>) -> Vec<Input> {
+    fn control_message(&self, end: &mut End, choices: &mut Choices<'_>) -> Vec<Input> {
         let id = RequestId(u64::from(choices.byte() & 15));
         let number = choices.number();
         let message = match choices.below(8) {

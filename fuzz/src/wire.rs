@@ -310,7 +310,7 @@ impl End {
             return None;
         }
         pipe.bytes.extend_from_slice(bytes);
-        pipe.end = end.or(pipe.end.take());
+        pipe.end = end.or_else(|| pipe.end.take());
         std::mem::take(&mut pipe.blocked).then_some(Input::Readable(stream))
     }
 

@@ -21,7 +21,7 @@ use crate::wire::param::{Filter, Parameters};
 const CODE: u64 = 1;
 
 /// The peer withdraws a request of its own with what the draft has for that.
-fn withdraw(peer: &mut Scripted, stream: crate::transport::StreamId, in_16: &Message) {
+fn withdraw(peer: &mut Scripted, stream: StreamId, in_16: &Message) {
     match peer.draft {
         Draft::D18 => {
             peer.send_stop(stream, CODE);
@@ -615,7 +615,7 @@ fn nothing_is_read_while_too_many_events_wait() {
             let (stream, channel) = match draft {
                 Draft::D16 => (control, crate::wire::message::Channel::Control),
                 Draft::D18 => {
-                    let stream = crate::transport::StreamId::peer(100 + n);
+                    let stream = StreamId::peer(100 + n);
                     let dir = Dir::Bi;
                     session.handle_input(now, crate::transport::Input::Opened { stream, dir });
                     (stream, crate::wire::message::Channel::Request)
