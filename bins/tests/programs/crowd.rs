@@ -105,7 +105,7 @@ fn memory(process: u32) -> (u64, u64) {
 }
 
 /// Runs the audience in this process, on the first runtime that was built.
-fn attend(mut hall: impl Application) -> Exit {
+pub(crate) fn attend(mut hall: impl Application) -> Exit {
     let settings = Settings {
         server: None,
         client: ClientSettings {

@@ -21,3 +21,7 @@ mod mistakes;
 mod past;
 mod process;
 mod same;
+#[cfg(target_os = "linux")]
+mod soak;
+#[cfg(target_os = "linux")]
+mod throng;
