@@ -366,9 +366,10 @@ impl Session {
         self.drop_data_of(id, ResetCode::Cancelled);
         match open.side {
             Side::Us => {
-                self.token_book.answered(id);
+                let carrier = self.token_carrier();
+                self.token_book.unanswered(id, carrier);
                 for update in &open.own_updates {
-                    self.token_book.answered(update.id);
+                    self.token_book.unanswered(update.id, carrier);
                 }
                 self.own_tombstones.insert(id);
                 for update in &open.own_updates {
@@ -377,8 +378,9 @@ impl Session {
                 self.can_request();
             }
             Side::Peer => {
+                let carrier = self.token_carrier();
                 for update in &open.own_updates {
-                    self.token_book.answered(update.id);
+                    self.token_book.unanswered(update.id, carrier);
                     self.own_tombstones.insert(update.id);
                 }
                 self.peer_tombstones.insert(id);

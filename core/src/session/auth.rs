@@ -131,6 +131,9 @@ pub(super) struct TokenBook {
     limit: u64,
     used: u64,
     tokens: BTreeMap<u64, Registered>,
+    /// Aliases of which the peer may or may not remember something, so that they are not said again; what each costs there,
+    /// and the unanswered message that deletes it, if its answer would tell.
+    doubtful: BTreeMap<u64, (u64, Option<RequestId>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -144,6 +147,8 @@ struct Registered {
     registering: Option<(RequestId, RequestId)>,
     /// Unanswered messages that refer to the alias.
     used_by: Vec<RequestId>,
+    /// A message that refers to the alias was withdrawn, and may yet arrive after one that deletes it.
+    is_lingering: bool,
 }
 
 /// What tells whether two messages travel on the same stream.
@@ -194,7 +199,7 @@ impl TokenBook {
                 Token::UseValue { .. } => sent.push(token.clone()),
                 Token::Register { alias, kind, value } => {
                     let used = self.used.saturating_add(cost(value));
-                    let held = used <= self.limit;
+                    let held = used <= self.limit && !self.doubtful.contains_key(alias);
                     if held {
                         self.used = used;
                     }
@@ -215,13 +220,36 @@ impl TokenBook {
                     if let Some(token) = self.tokens.remove(alias)
                         && token.held
                     {
-                        self.used = self.used.saturating_sub(cost(&token.value));
-                        sent.push(Token::Delete { alias: *alias });
+                        sent.extend(self.delete(*alias, &token, request, message, carrier));
                     }
                 }
             }
         }
         Ok(sent)
+    }
+
+    /// What to say so that the peer forgets the alias, if it surely has it and needs it no more. On a stream of its own that may overtake others,
+    /// and come to nothing, until it is answered.
+    fn delete(
+        &mut self,
+        alias: u64,
+        token: &Registered,
+        request: RequestId,
+        message: RequestId,
+        carrier: Carrier,
+    ) -> Option<Token> {
+        let cost = cost(&token.value);
+        if carrier == Carrier::Shared {
+            self.used = self.used.saturating_sub(cost);
+            return Some(Token::Delete { alias });
+        }
+        let is_known = !token.is_lingering
+            && token
+                .registering
+                .is_none_or(|(registering, _)| registering == request);
+        let deleting = is_known.then_some(message);
+        self.doubtful.insert(alias, (cost, deleting));
+        is_known.then_some(Token::Delete { alias })
     }
 
     fn check(&self, tokens: &[Token]) -> Result<(), Misuse> {
@@ -288,8 +316,36 @@ impl TokenBook {
         }
     }
 
-    /// The peer answered a message of ours, or will never do.
+    /// The peer will never answer a message of ours, which it may not have seen, if it had a stream of its own.
+    pub(super) fn unanswered(&mut self, message: RequestId, carrier: Carrier) {
+        if carrier == Carrier::Own {
+            for (alias, token) in &mut self.tokens {
+                token.is_lingering |= token.used_by.contains(&message);
+                let registering = token.registering.is_some_and(|(_, it)| it == message);
+                if registering && token.held {
+                    token.held = false;
+                    self.doubtful.insert(*alias, (cost(&token.value), None));
+                }
+            }
+            for (_, deleting) in self.doubtful.values_mut() {
+                if *deleting == Some(message) {
+                    *deleting = None;
+                }
+            }
+        }
+        self.answered(message);
+    }
+
+    /// The peer answered a message of ours.
     pub(super) fn answered(&mut self, message: RequestId) {
+        let used = &mut self.used;
+        self.doubtful.retain(|_, (cost, deleting)| {
+            let is_gone = *deleting == Some(message);
+            if is_gone {
+                *used = used.saturating_sub(*cost);
+            }
+            !is_gone
+        });
         for token in self.tokens.values_mut() {
             if token
                 .registering
@@ -317,6 +373,7 @@ impl TokenBook {
                 held,
                 registering,
                 used_by: Vec::new(),
+                is_lingering: false,
             },
         );
     }

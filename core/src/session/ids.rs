@@ -102,6 +102,8 @@ pub(super) struct PeerIds {
     /// Start and end (exclusive) of ranges of indexes, `id / 2`.
     ranges: BTreeMap<u64, u64>,
     max_ranges: usize,
+    /// Indexes below this get the benefit of the doubt, since gaps among them were forgotten.
+    forgotten_below: u64,
     credit: Option<Credit>,
 }
 
@@ -123,6 +125,7 @@ impl PeerIds {
             parity: first(role_of_peer),
             ranges: BTreeMap::new(),
             max_ranges: max_ranges.max(1),
+            forgotten_below: 0,
             credit: window.map(|window| Credit {
                 window,
                 granted: window,
@@ -137,8 +140,8 @@ impl PeerIds {
         Some(credit.granted.saturating_mul(2))
     }
 
-    /// Checks and notes the id of a new request or update.
-    pub(super) fn arrive(&mut self, id: RequestId) -> Result<Arrival, Close> {
+    /// Checks and notes the id of a new request or update. `is_open`: a request has it now.
+    pub(super) fn arrive(&mut self, id: RequestId, is_open: bool) -> Result<Arrival, Close> {
         if id.0 & 1 != self.parity {
             return Err(Close::new(
                 SessionCode::InvalidRequestId,
@@ -146,7 +149,7 @@ impl PeerIds {
             ));
         }
         let index = id.0 >> 1;
-        if self.contains(index) {
+        if is_open || self.contains(index) && index >= self.forgotten_below {
             return Err(Close::new(
                 SessionCode::InvalidRequestId,
                 "V28: a request id is used twice",
@@ -162,7 +165,9 @@ impl PeerIds {
                 "V30: a request id beyond the allowed maximum",
             ));
         }
-        self.insert(index);
+        if !self.contains(index) {
+            self.insert(index);
+        }
         Ok(if self.missing() == 0 {
             Arrival::Complete
         } else {
@@ -197,6 +202,7 @@ impl PeerIds {
         if let Some((_, end)) = self.ranges.pop_last() {
             self.ranges.clear();
             self.ranges.insert(0, end);
+            self.forgotten_below = end;
         }
     }
 
@@ -232,12 +238,13 @@ impl PeerIds {
             end = after_end;
         }
         self.ranges.insert(start, end);
-        // A peer that leaves ever more gaps loses the oldest: ids in it count as used.
+        // A peer that leaves ever more gaps has the oldest forgotten.
         if self.ranges.len() > self.max_ranges
             && let Some((first, _)) = self.ranges.pop_first()
             && let Some((_, second_end)) = self.ranges.pop_first()
         {
             self.ranges.insert(first, second_end);
+            self.forgotten_below = second_end;
         }
     }
 }
@@ -291,17 +298,17 @@ mod tests {
     #[test]
     fn ids_of_the_peer_may_arrive_in_any_order_but_once() {
         let mut ids = PeerIds::new(Role::Client, None, 8);
-        assert_eq!(ids.arrive(RequestId(4)), Ok(Arrival::Gap));
-        assert_eq!(ids.arrive(RequestId(0)), Ok(Arrival::Gap));
+        assert_eq!(ids.arrive(RequestId(4), false), Ok(Arrival::Gap));
+        assert_eq!(ids.arrive(RequestId(0), false), Ok(Arrival::Gap));
         assert_eq!(ids.missing(), 1);
-        assert_eq!(ids.arrive(RequestId(2)), Ok(Arrival::Complete));
+        assert_eq!(ids.arrive(RequestId(2), false), Ok(Arrival::Complete));
         assert_eq!(ids.ranges.len(), 1);
         assert_eq!(
-            ids.arrive(RequestId(2)).unwrap_err().code,
+            ids.arrive(RequestId(2), false).unwrap_err().code,
             SessionCode::InvalidRequestId
         );
         assert_eq!(
-            ids.arrive(RequestId(3)).unwrap_err().code,
+            ids.arrive(RequestId(3), false).unwrap_err().code,
             SessionCode::InvalidRequestId
         );
         assert_eq!(ids.next_unseen(), RequestId(6));
@@ -311,11 +318,15 @@ mod tests {
     fn ranges_stay_within_their_limit() {
         let mut ids = PeerIds::new(Role::Client, None, 4);
         for index in 0..100 {
-            assert!(ids.arrive(RequestId(index * 4)).is_ok());
+            assert!(ids.arrive(RequestId(index * 4), false).is_ok());
             assert!(ids.ranges.len() <= 4);
         }
-        assert!(ids.arrive(RequestId(2)).is_err());
-        assert!(ids.arrive(RequestId(394)).is_ok());
+        // forgotten: a late one is not accused, unless it is plainly used twice
+        assert!(ids.arrive(RequestId(2), false).is_ok());
+        assert!(ids.arrive(RequestId(2), true).is_err());
+        assert!(ids.arrive(RequestId(394), false).is_ok());
+        assert!(ids.arrive(RequestId(394), false).is_err());
+        assert!(ids.ranges.len() <= 4);
     }
 
     #[test]
@@ -323,15 +334,15 @@ mod tests {
         let mut ids = PeerIds::new(Role::Server, Some(4), 8);
         assert_eq!(ids.initial_limit(), Some(8));
         for id in [1, 3, 5, 7] {
-            assert_eq!(ids.arrive(RequestId(id)), Ok(Arrival::Complete));
+            assert_eq!(ids.arrive(RequestId(id), false), Ok(Arrival::Complete));
         }
         assert_eq!(
-            ids.arrive(RequestId(9)).unwrap_err().code,
+            ids.arrive(RequestId(9), false).unwrap_err().code,
             SessionCode::TooManyRequests
         );
         assert_eq!(ids.finished(), None);
         assert_eq!(ids.finished(), Some(12));
-        assert!(ids.arrive(RequestId(9)).is_ok());
+        assert!(ids.arrive(RequestId(9), false).is_ok());
     }
 
     #[test]

@@ -355,7 +355,8 @@ impl Session {
 
     /// Checks and notes an id that the peer uses for the first time.
     pub(super) fn peer_id_arrives(&mut self, id: RequestId) -> Result<(), Close> {
-        let arrival = self.peer_ids.arrive(id)?;
+        let is_open = self.requests.find(id).is_some();
+        let arrival = self.peer_ids.arrive(id, is_open)?;
         if self.profile.request_id_order == RequestIdOrder::Unique {
             return Ok(());
         }

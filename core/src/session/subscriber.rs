@@ -248,6 +248,7 @@ impl Session {
             id,
             response: Response::Error(refusal),
         });
+        self.token_book.answered(id);
         self.finish_request(id, Ending::Fin);
         self.own_tombstones.remove(id);
         Ok(())

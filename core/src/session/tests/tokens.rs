@@ -7,6 +7,7 @@ use super::support::{DRAFTS, settings, status, subscribe};
 use crate::code::{RequestCode, SessionCode};
 use crate::draft::Draft;
 use crate::session::{Event, Misuse, Request, Response, Role};
+use crate::wire::id::RequestId;
 use crate::wire::message::{Message, RequestOk, Setup, Subscribe};
 use crate::wire::param::{Parameters, Token};
 
@@ -271,12 +272,40 @@ fn b142_alias_is_not_deleted_while_a_message_that_uses_it_is_unanswered() {
         let delete = Request::Subscribe(with(0, "b", vec![Token::Delete { alias: 1 }]));
         let early = peer.session.request(peer.now, delete.clone());
         assert!(matches!(early, Err(Misuse::Token(_))));
-        let id = crate::wire::id::RequestId(0);
+        let id = RequestId(0);
         peer.session
             .cancel(peer.now, id, crate::code::ResetCode::Cancelled)
             .unwrap();
         assert!(peer.session.request(peer.now, delete).is_ok());
     }
+}
+
+/// On streams of their own messages may overtake each other, or never be read once they are withdrawn.
+#[test]
+fn aliases_that_the_peer_may_not_have_heard_of_are_not_said_again() {
+    let cancel = |peer: &mut Scripted, id| {
+        let code = crate::code::ResetCode::Cancelled;
+        peer.session.cancel(peer.now, id, code).unwrap();
+    };
+    let use_it = vec![Token::UseAlias { alias: 1 }];
+    let delete = vec![Token::Delete { alias: 1 }];
+    // registered in vain, perhaps
+    let mut peer = client(Draft::D18, 100, Vec::new());
+    sent(&mut peer, "a", vec![register(1, 5)]);
+    cancel(&mut peer, RequestId(0));
+    assert_eq!(sent(&mut peer, "b", use_it.clone()), [value(5)]);
+    assert_eq!(sent(&mut peer, "c", delete.clone()), []);
+    assert_eq!(sent(&mut peer, "d", vec![register(1, 6)]), [value(6)]);
+    // used by a message that may arrive after the next
+    let mut peer = client(Draft::D18, 100, vec![register(1, 5)]);
+    assert_eq!(sent(&mut peer, "a", use_it.clone()), use_it);
+    cancel(&mut peer, RequestId(0));
+    assert_eq!(sent(&mut peer, "b", delete.clone()), []);
+    assert_eq!(sent(&mut peer, "c", vec![register(1, 6)]), [value(6)]);
+    // deleted in a message that is not answered yet
+    let mut peer = client(Draft::D18, 100, vec![register(1, 5)]);
+    assert_eq!(sent(&mut peer, "a", delete.clone()), delete);
+    assert_eq!(sent(&mut peer, "b", vec![register(1, 6)]), [value(6)]);
 }
 
 #[test]
