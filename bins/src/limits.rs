@@ -158,6 +158,7 @@ const LIMITS: &[Limit] = &[
     limit!(Count, 1, "max_tombstones", "Withdrawn requests of a peer that are remembered", session.max_tombstones),
     limit!(Count, 1, "max_event_backlog", "Events of one session that wait for the relay", session.max_event_backlog),
     limit!(Bytes, 1, "max_auth_token_cache_size", "Tokens that a peer may register", session.max_auth_token_cache_size),
+    limit!(Bytes, 0, "max_registered_tokens", "Tokens that are registered with one peer, whatever it allows", session.max_registered_tokens),
     limit!(Count, 0, "max_early_streams", "Streams of a peer that wait for their track to be known", session.max_early_streams),
     limit!(Count, 0, "max_early_datagrams", "Datagrams of a peer that wait for their track to be known", session.max_early_datagrams),
     limit!(Time, 1, "early_data_timeout", "How long data waits for its track to be known", session.early_data_timeout),

@@ -149,7 +149,8 @@ impl PeerIds {
             ));
         }
         let index = id.0 >> 1;
-        if is_open || self.contains(index) && index >= self.forgotten_below {
+        let is_known = self.contains(index);
+        if is_open || is_known && index >= self.forgotten_below {
             return Err(Close::new(
                 SessionCode::InvalidRequestId,
                 "V28: a request id is used twice",
@@ -165,7 +166,7 @@ impl PeerIds {
                 "V30: a request id beyond the allowed maximum",
             ));
         }
-        if !self.contains(index) {
+        if !is_known {
             self.insert(index);
         }
         Ok(if self.missing() == 0 {

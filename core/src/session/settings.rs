@@ -82,6 +82,9 @@ pub struct Limits {
     pub max_event_backlog: usize,
     /// Bytes of tokens that the peer may register under aliases, counted as the draft counts them.
     pub max_auth_token_cache_size: u64,
+    /// Bytes of tokens that we register with the peer, counted as the draft counts them, whatever it allows; beyond it
+    /// tokens go by value.
+    pub max_registered_tokens: u64,
     /// Data streams that wait for their track alias to become known; beyond it the newest is stopped.
     pub max_early_streams: usize,
     /// Datagrams that wait for their track alias to become known; beyond it the oldest is dropped.
@@ -132,6 +135,7 @@ impl Default for Limits {
             max_tombstones: 1024,
             max_event_backlog: 4096,
             max_auth_token_cache_size: 4096,
+            max_registered_tokens: 64 << 10,
             max_early_streams: 32,
             max_early_datagrams: 64,
             early_data_timeout: Duration::from_secs(2),

@@ -145,8 +145,9 @@ impl Session {
         self.tokens
             .resolve(&mut setup.authorization_tokens, place)?;
         self.own_ids.start(setup.max_request_id.unwrap_or_default());
+        let cache = setup.max_auth_token_cache_size.unwrap_or_default();
         self.token_book
-            .peer_limit(setup.max_auth_token_cache_size.unwrap_or_default());
+            .peer_limit(cache.min(self.settings.limits.max_registered_tokens));
         let answers = self.profile.setup == SetupModel::ClientThenServer
             && self.settings.role == Role::Server;
         if answers {

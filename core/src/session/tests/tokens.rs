@@ -226,6 +226,27 @@ fn b144_token_that_the_peer_cannot_hold_goes_by_value() {
     }
 }
 
+#[test]
+fn tokens_go_by_value_beyond_what_we_register_with_any_peer() {
+    for draft in DRAFTS {
+        let mut mine = settings(Role::Client);
+        mine.limits.max_registered_tokens = 40;
+        let mut peer = Scripted::connected(draft, mine);
+        peer.set_up(&Setup {
+            max_request_id: (draft == Draft::D16).then_some(100),
+            max_auth_token_cache_size: Some(u64::MAX >> 2),
+            ..Setup::default()
+        });
+        peer.event();
+        let registered = vec![register(1, 5)];
+        assert_eq!(sent(&mut peer, "a", registered.clone()), registered);
+        // 21 bytes and 20 more are one too many.
+        assert_eq!(sent(&mut peer, "b", vec![register(2, 4)]), [value(4)]);
+        let registered = vec![register(3, 3)];
+        assert_eq!(sent(&mut peer, "c", registered.clone()), registered);
+    }
+}
+
 // Rules: B141
 #[test]
 fn b141_alias_is_not_used_on_another_stream_before_its_registration_was_answered() {
