@@ -39,8 +39,6 @@ pub(crate) struct App {
     pub(crate) outbox: Outbox,
     /// Whether everybody publishes what [`content`] says, so that what arrives can be checked.
     is_checking: bool,
-    /// Whether it all comes from one publisher, so that tracks cannot contradict themselves.
-    is_direct: bool,
     requests: Vec<RequestId>,
     unanswered: Vec<(RequestId, Request)>,
     updates: Vec<(RequestId, RequestId)>,
@@ -92,7 +90,6 @@ impl App {
             peer,
             outbox: Outbox::new(1 << 20),
             is_checking,
-            is_direct: is_checking,
             requests: Vec::new(),
             unanswered: Vec::new(),
             updates: Vec::new(),
@@ -149,7 +146,7 @@ impl App {
             }
             Event::Closed(_) => self.closed = true,
             Event::MalformedTrack { rule, .. } => {
-                assert!(!self.is_direct, "who publishes that? {rule}");
+                assert!(!self.is_checking, "who publishes that? {rule}");
             }
             Event::Established { .. }
             | Event::Response { .. }
@@ -163,12 +160,6 @@ impl App {
             | Event::CanOpenStream => {}
         }
         true
-    }
-
-    /// It is behind a relay, which may join what several publishers began.
-    pub(crate) const fn behind_relay(mut self) -> Self {
-        self.is_direct = false;
-        self
     }
 
     pub(crate) const fn session(&mut self) -> &mut Session {

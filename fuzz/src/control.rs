@@ -1,17 +1,17 @@
 //! Control messages of any draft, from either side, on either kind of stream.
 
-use oxymoq_core::draft::Draft;
+use oxymoq_core::draft::{Draft, IntegerKind};
 use oxymoq_core::wire::Role;
-use oxymoq_core::wire::frame::Framer;
+use oxymoq_core::wire::frame::{Frame, Framer};
 use oxymoq_core::wire::message::{Channel, Message, Origin};
 
 /// The first byte chooses who speaks: bit 0 the side, bit 1 the stream, the rest the draft. What follows is a stream of
 /// messages. Those that can be read are written again, and must then be read as the same.
 ///
 /// # Panics
-/// If a message does not survive, or the framer asks for bytes without end.
+/// If a message does not survive, what is read depends on how the stream was cut, or the framer asks for bytes without end.
 pub fn control(input: &[u8]) {
-    let Some((first, mut stream)) = input.split_first() else {
+    let Some((first, stream)) = input.split_first() else {
         return;
     };
     let mut drafts = Draft::ALL.iter().rev().cycle();
@@ -31,20 +31,40 @@ pub fn control(input: &[u8]) {
             Channel::Request
         },
     };
-    let mut framer = Framer::new(origin.profile.integers);
-    while !stream.is_empty() {
-        let room = framer.room().min(stream.len());
+    let integers = origin.profile.integers;
+    let frames = frames(stream, integers, |_| usize::MAX);
+    // Where the stream was cut on its way makes no difference. The bytes themselves tell where.
+    let cut = |before: &[u8]| 1 + before.last().map_or(0, |byte| usize::from(byte % 5));
+    assert_eq!(frames, self::frames(stream, integers, cut));
+    for frame in frames {
+        let Ok(message) = Message::decode(origin, frame.number, &frame.body) else {
+            return;
+        };
+        survives(origin, &message);
+    }
+}
+
+/// What the framer makes of a stream that arrives in pieces: the length of each follows from what is before it.
+fn frames(
+    stream: &[u8],
+    integers: IntegerKind,
+    mut length: impl FnMut(&[u8]) -> usize,
+) -> Vec<Frame> {
+    let mut framer = Framer::new(integers);
+    let mut frames = Vec::new();
+    let mut at = 0;
+    while at < stream.len() {
+        let (before, rest) = stream.split_at(at);
+        let room = framer.room();
         assert!(room > 0, "a full framer without a message");
-        let (chunk, rest) = stream.split_at(room);
-        framer.push(chunk);
-        stream = rest;
+        let (piece, _) = rest.split_at(length(before).min(room).min(rest.len()));
+        framer.push(piece);
+        at += piece.len();
         while let Some(frame) = framer.next_frame() {
-            let Ok(message) = Message::decode(origin, frame.number, &frame.body) else {
-                return;
-            };
-            survives(origin, &message);
+            frames.push(frame);
         }
     }
+    frames
 }
 
 fn survives(origin: Origin, message: &Message) {

@@ -176,7 +176,7 @@ impl Rig {
             Far::Raw(Script::new(draft, Role::Client))
         } else {
             let settings = settings(Role::Client, which & 4 != 0);
-            let app = App::new(peer(settings), self.is_checking).behind_relay();
+            let app = App::new(peer(settings), self.is_checking);
             Far::Session(Box::new(app))
         };
         let cable = Cable::new();

@@ -79,6 +79,8 @@ impl Track {
         let subgroup = group.subgroups.entry(header.subgroup).or_insert_with(|| {
             let mut subgroup = Subgroup::new(header, source, birth);
             subgroup.finale = finale;
+            // It was complete before it was forgotten: whatever comes now comes late.
+            subgroup.last = finale.map(|(last, _)| last);
             subgroup
         });
         let priority = |header: &SubgroupHeader| header.priority.unwrap_or(default);

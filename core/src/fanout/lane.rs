@@ -125,7 +125,8 @@ impl Lane {
         let Some(object) = subgroup.object(self.next) else {
             return match subgroup.end {
                 None => Standing::Idle,
-                Some(End::Fin) => Standing::Finish,
+                Some(End::Fin) if subgroup.is_at_finale() => Standing::Finish,
+                Some(End::Fin) => Standing::CutOff(ResetCode::Cancelled),
                 Some(End::Reset(code)) => Standing::CutOff(code),
             };
         };

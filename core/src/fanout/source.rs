@@ -104,6 +104,7 @@ impl Fanout {
                 Ok(Some((bytes, ends))) => {
                     let fin = ends
                         && subgroup.end == Some(End::Fin)
+                        && subgroup.is_at_finale()
                         && lane.next + 1 == subgroup.end_index();
                     Ok(Some(Piece { bytes, fin }))
                 }

@@ -167,6 +167,12 @@ impl Subgroup {
         }
     }
 
+    /// Whether what arrived last is the final object: after any other, a stream must not end with a FIN, which would tell
+    /// that nothing comes after it (§ Malformed Tracks). It is not if the rest came before and was forgotten.
+    pub(super) fn is_at_finale(&self) -> bool {
+        self.finale.is_none_or(|(last, _)| self.last == Some(last))
+    }
+
     /// The index of the next object to arrive.
     pub(super) fn end_index(&self) -> u64 {
         self.base

@@ -52,6 +52,54 @@ fn a_slower_source_is_recognised_after_everything_was_forgotten() {
 }
 
 #[test]
+fn an_object_that_comes_after_the_end_of_its_subgroup_does_not_end_it_again() {
+    let mut stage = Stage::new();
+    let subscriber = stage.plain_subscriber();
+    assert!(stage.fanout.add_source(stage.track, SOURCE));
+    for from in [3, 1] {
+        let stream = stage.open(0, 1);
+        for id in (from..8).step_by(2) {
+            stage.object(stream, id, b"odd");
+        }
+        stage.settle();
+        stage.fin(stream);
+        stage.settle();
+        assert_eq!(stage.used(), 0);
+    }
+    let got = stage.got(subscriber);
+    assert_eq!(got.len(), 1, "{got:?}");
+    assert!(got[0].fin);
+    assert_eq!(stage.ids(subscriber), [(0, 3), (0, 5), (0, 7)]);
+}
+
+#[test]
+fn a_stream_without_the_final_object_of_its_subgroup_is_reset() {
+    let mut stage = Stage::new();
+    let subscriber = stage.plain_subscriber();
+    assert!(stage.fanout.add_source(stage.track, SOURCE));
+    let one = stage.open(0, 1);
+    for id in [3, 5, 7] {
+        stage.object(one, id, b"odd");
+    }
+    stage.settle();
+    stage.reset(one, ResetCode::InternalError);
+    stage.settle();
+    let two = stage.open(0, 1);
+    for id in [1, 3, 5, 7] {
+        stage.object(two, id, b"odd");
+        stage.settle();
+    }
+    stage.fin(two);
+    stage.settle();
+    let got = stage.got(subscriber);
+    assert_eq!(got.len(), 2, "{got:?}");
+    assert_eq!(got[1].objects, [(1, b"odd".to_vec())]);
+    assert!(!got[1].fin);
+    assert_eq!(got[1].reset, Some(ResetCode::Cancelled));
+    assert_eq!(stage.used(), 0);
+}
+
+#[test]
 fn another_source_takes_over_in_the_middle_of_an_object() {
     let mut stage = Stage::new();
     let subscriber = stage.plain_subscriber();
