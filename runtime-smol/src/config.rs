@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxymoq_core::runtime::{Congestion, TransportSettings};
+use oxymoq_tls::{Handshakes, Shard};
 use s2n_quic::provider::congestion_controller::{Bbr, Cubic};
 use s2n_quic::provider::endpoint_limits::{ConnectionAttempt, Limiter, Outcome};
 use s2n_quic::provider::limits::Limits;
@@ -16,6 +17,7 @@ use crate::budget::send_buffer;
 use crate::close::{Closes, Interceptor};
 use crate::datagram::Datagrams;
 use crate::door::{Door, DoorTls};
+use crate::ids::SteeringIds;
 use crate::observe::Observer;
 use crate::reason::Frank;
 use crate::socket::SmolIo;
@@ -33,9 +35,11 @@ pub(crate) fn server(
     io: SmolIo,
     tls: Arc<rustls::ServerConfig>,
     door: Arc<Door>,
+    shard: Shard,
     transport: &TransportSettings,
 ) -> Result<Server, Failure> {
     let gate = Gate {
+        handshakes: door.handshakes().clone(),
         retry_above: transport.retry_above,
         max_handshakes: transport.max_handshakes,
     };
@@ -49,6 +53,7 @@ pub(crate) fn server(
             transport.handshake_timeout,
         )?)?
         .with_endpoint_limits(gate)?
+        .with_connection_id(SteeringIds::new(shard))?
         .with_connection_close_formatter(Frank)?
         .with_event(Observer(Arc::clone(&closes)))?
         .with_packet_interceptor(Interceptor(closes))?
@@ -121,15 +126,20 @@ fn limits(
 /// Decides on each client's first packet, before any handshake work.
 #[derive(Debug)]
 struct Gate {
+    /// Those of all shards, of which the stack knows its own.
+    handshakes: Handshakes,
     retry_above: usize,
     max_handshakes: usize,
 }
 
 impl Limiter for Gate {
     fn on_connection_attempt(&mut self, attempt: &ConnectionAttempt<'_>) -> Outcome {
-        if attempt.inflight_handshakes >= self.max_handshakes {
+        // The stack counts until the client has confirmed that it is through.
+        let under_way = self.handshakes.under_way();
+        let under_way = under_way.max(attempt.inflight_handshakes);
+        if under_way >= self.max_handshakes {
             Outcome::close()
-        } else if attempt.inflight_handshakes >= self.retry_above {
+        } else if under_way >= self.retry_above {
             Outcome::retry()
         } else {
             Outcome::allow()

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use oxymoq_core::transport::{Admission, ConnectionId};
+use oxymoq_tls::{Handshake, Handshakes};
 use s2n_quic::provider::tls::Provider;
 use s2n_quic_core::application::ServerName;
 use s2n_quic_core::crypto::CryptoSuite;
@@ -29,6 +30,7 @@ use crate::ready::lock;
 pub(crate) struct Door {
     waker: Waker,
     queue: Mutex<Queue>,
+    handshakes: Handshakes,
 }
 
 #[derive(Debug, Default)]
@@ -38,12 +40,18 @@ struct Queue {
 }
 
 impl Door {
-    /// A door that wakes the application's task for each visitor.
-    pub(crate) fn new(waker: Waker) -> Self {
+    /// A door that wakes the application's task for each visitor, and counts them until their handshake is over.
+    pub(crate) fn new(waker: Waker, handshakes: Handshakes) -> Self {
         Self {
             waker,
             queue: Mutex::default(),
+            handshakes,
         }
+    }
+
+    /// Those under way, with those of other doors that count the same.
+    pub(crate) const fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
     }
 
     /// Clients to be decided on.
@@ -141,6 +149,7 @@ impl<E: Endpoint> Endpoint for DoorTls<E> {
             door: Arc::clone(&self.door),
             visitor: Some(visitor),
             admitted: None,
+            handshake: Some(self.door.handshakes.begin()),
             failure: None,
             started: Instant::now(),
         }
@@ -158,6 +167,7 @@ impl<E: Endpoint> Endpoint for DoorTls<E> {
             door: Arc::clone(&self.door),
             visitor: None,
             admitted: None,
+            handshake: None,
             failure: None,
             started: Instant::now(),
         }
@@ -177,6 +187,8 @@ pub(crate) struct DoorSession<S> {
     visitor: Option<Arc<Visitor>>,
     /// Until the handshake is done.
     admitted: Option<ConnectionId>,
+    /// Likewise.
+    handshake: Option<Handshake>,
     failure: Option<transport::Error>,
     started: Instant,
 }
@@ -207,7 +219,10 @@ impl<S: Session> Session for DoorSession<S> {
         let result = self.inner.poll(&mut Inner(context));
         match result {
             Poll::Pending => {}
-            Poll::Ready(Ok(())) => self.admitted = None,
+            Poll::Ready(Ok(())) => {
+                self.admitted = None;
+                self.handshake = None;
+            }
             Poll::Ready(Err(failure)) => self.failure = Some(failure),
         }
         result

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use oxymoq_core::runtime::{Settings, TransportSettings};
 use oxymoq_core::time::Time;
 use oxymoq_core::transport::{Application, ConnectionId, Exit};
-use oxymoq_tls::Clock;
+use oxymoq_tls::{Clock, Handshakes, Shard};
 use s2n_quic::{Server, application};
 use smol::Executor;
 
@@ -53,53 +54,84 @@ impl Endpoint {
     /// # Errors
     /// If the address cannot be had or a certificate cannot be used.
     pub fn bind(settings: Settings) -> Result<Self, Error> {
+        let Some(server) = &settings.server else {
+            return Self::new(&settings);
+        };
+        let address = server.listen;
+        let alone = Self::bind_shards(settings, 1)?.pop();
+        alone.ok_or_else(|| Error::Bind {
+            address,
+            cause: io::Error::other("there is no socket"),
+        })
+    }
+
+    /// Reads a server's certificates and opens its sockets: an endpoint for each of so many shards, each to be run on a thread
+    /// of its own, which share the port and whatever proves to a client that it speaks to the same server. Without a server
+    /// in the settings there is one.
+    ///
+    /// Every connection stays with one of them, also when the client's address changes. There are at most [`Shard::MAX`], and
+    /// only one where the system cannot divide packets among sockets so, which is logged.
+    ///
+    /// # Errors
+    /// If the address cannot be had or a certificate cannot be used.
+    pub fn bind_shards(settings: Settings, shards: u8) -> Result<Vec<Self>, Error> {
+        let Some(server) = &settings.server else {
+            return Ok(vec![Self::new(&settings)?]);
+        };
+        let transport = &settings.transport;
+        let (tls, sha256) = oxymoq_tls::server(server)?;
+        let address = server.listen;
+        let failed = |cause| Error::Bind { address, cause };
+        let sockets = socket::bind(address, shards, transport.socket_buffer).map_err(failed)?;
+        let all = Shard::all(u8::try_from(sockets.len()).unwrap_or(u8::MAX));
+        let handshakes = Handshakes::default();
+        sockets
+            .into_iter()
+            .zip(all)
+            .map(|(socket, shard)| {
+                let mut endpoint = Self::new(&settings)?;
+                if let Some(address) = socket.local_addr().map_err(failed)?.as_socket() {
+                    endpoint.local = address;
+                }
+                let io = SmolIo {
+                    socket,
+                    gso: transport.gso,
+                    executor: Arc::clone(&endpoint.executor),
+                    outage: Arc::clone(&endpoint.outage),
+                };
+                let door = Arc::new(Door::new(endpoint.incoming.clone(), handshakes.clone()));
+                endpoint.door = Arc::clone(&door);
+                let started = config::server(io, Arc::clone(&tls), door, shard, transport);
+                endpoint.server = Some(started.map_err(|cause| Error::System {
+                    what: "starting the QUIC server",
+                    cause: io::Error::other(cause.to_string()),
+                })?);
+                endpoint.fingerprint = Some(sha256);
+                endpoint.alpns.clone_from(&server.alpns);
+                Ok(endpoint)
+            })
+            .collect()
+    }
+
+    /// One that can only connect.
+    fn new(settings: &Settings) -> Result<Self, Error> {
         let executor = Arc::new(Executor::new());
         let ready = Arc::new(Ready::default());
         let incoming = ready.waker(Event::Incoming);
         incoming.wake_by_ref();
-        let bell = ready.waker(Event::Rung);
-        let door = Arc::new(Door::new(incoming.clone()));
         let outage = Arc::new(Outage::new(incoming.clone()));
-        let transport = settings.transport;
+        let transport = settings.transport.clone();
         let connector = Connector::new(&settings.client, &transport, &executor, &outage)?;
-        let (mut server, mut fingerprint) = (None, None);
-        let mut alpns = Vec::new();
-        let mut local = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-        if let Some(wanted) = &settings.server {
-            let (tls, sha256) = oxymoq_tls::server(wanted)?;
-            let address = wanted.listen;
-            let failed = |cause| Error::Bind { address, cause };
-            let socket = socket::bind(address, transport.socket_buffer).map_err(failed)?;
-            if let Some(address) = socket.local_addr().map_err(failed)?.as_socket() {
-                local = address;
-            }
-            let io = SmolIo {
-                socket,
-                gso: transport.gso,
-                executor: Arc::clone(&executor),
-                outage: Arc::clone(&outage),
-            };
-            let started =
-                config::server(io, tls, Arc::clone(&door), &transport).map_err(|cause| {
-                    Error::System {
-                        what: "starting the QUIC server",
-                        cause: std::io::Error::other(cause.to_string()),
-                    }
-                })?;
-            server = Some(started);
-            fingerprint = Some(sha256);
-            alpns.clone_from(&wanted.alpns);
-        }
         Ok(Self {
-            server,
-            door,
+            server: None,
+            door: Arc::new(Door::new(incoming.clone(), Handshakes::default())),
             outage,
             incoming,
-            bell,
-            alpns,
+            bell: ready.waker(Event::Rung),
+            alpns: Vec::new(),
             connector: Arc::new(connector),
-            local,
-            fingerprint,
+            local: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            fingerprint: None,
             transport,
             ready,
             clock: Clock::start(),

@@ -33,6 +33,8 @@
 //! | Retry at the application's wish | a client waits for the application with its TLS session begun, which is too late; the stack itself asks for a Retry above `retry_above` handshakes, and what would be [`Admission::Retry`] refuses |
 //! | connecting from a server's socket | outgoing connections have sockets of their own, one per list of protocols and address family |
 //! | reading on after an idle timeout or an error of the transport | what had arrived and was not read of unfinished streams is lost then; what comes together with a peer's close is read first |
+//! | forgetting a client's old addresses | a connection outlives four changes of its client's address; after the fifth nothing arrives any more, and it times out |
+//! | stateless reset | a client that is not known any more is not answered, and notices by its idle timeout |
 //! | 0-RTT | a returning client waits for the same round trips as a new one (as with `oxymoq-tokio`, which does not offer it either) |
 //!
 //! What waits where, and how much of it at most. Per connection unless told otherwise.
@@ -64,6 +66,7 @@ mod datagram;
 mod dial;
 mod door;
 mod endpoint;
+mod ids;
 mod observe;
 mod ready;
 mod reason;

@@ -2,7 +2,7 @@
 
 use std::future::Future as _;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -44,32 +44,19 @@ const RECEIVE_RING: u32 = 4 << 20;
 /// serves so many subscribers. Memory is used only as far as it was once filled.
 const SEND_RING: u32 = 512 << 10;
 
-/// Binds a UDP socket; `[::]` also takes IPv4, and falls back to `0.0.0.0` on a machine without IPv6.
-pub(crate) fn bind(address: SocketAddr, buffer: usize) -> io::Result<Socket> {
-    let socket = syscall::bind_udp(address, false, false, false).or_else(|error| {
-        let no_ipv6 = address.is_ipv6() && address.ip().is_unspecified() && !is_taken(&error);
-        if no_ipv6 {
-            let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
-            syscall::bind_udp(v4, false, false, false)
-        } else {
-            Err(error)
+/// Binds a UDP socket for each of so many shards, or for one if there cannot be more; with buffers of this size.
+pub(crate) fn bind(address: SocketAddr, shards: u8, buffer: usize) -> io::Result<Vec<Socket>> {
+    let sockets = oxymoq_tls::sockets::bind(address, shards)?;
+    for socket in &sockets {
+        // The system may grant less, which costs speed only.
+        if let Err(error) = socket
+            .set_recv_buffer_size(buffer)
+            .and_then(|()| socket.set_send_buffer_size(buffer))
+        {
+            log::debug!("the UDP socket's buffers stay as they are: {error}");
         }
-    })?;
-    // The system may grant less, which costs speed only.
-    if let Err(error) = socket
-        .set_recv_buffer_size(buffer)
-        .and_then(|()| socket.set_send_buffer_size(buffer))
-    {
-        log::debug!("the UDP socket's buffers stay as they are: {error}");
     }
-    Ok(socket)
-}
-
-fn is_taken(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
-    )
+    Ok(sockets)
 }
 
 /// Runs an s2n-quic endpoint on a bound socket and an executor.

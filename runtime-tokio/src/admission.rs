@@ -8,20 +8,21 @@ use quinn_proto::Transmit;
 
 use crate::endpoint::Driver;
 use crate::reason;
-use crate::slot::Owner;
+use crate::slot::{Arrival, Owner};
 
 impl<A: Application> Driver<'_, A> {
     /// A client wants in: let it prove its address first, ask the application, or turn it away.
     pub(crate) fn admit(&mut self, incoming: quinn_proto::Incoming) {
         self.out.clear();
-        let many = self.handshakes >= self.transport.retry_above;
+        let many = self.handshakes.under_way() >= self.transport.retry_above;
         if many && !incoming.remote_address_validated() && incoming.may_retry() {
             return self.retry(incoming);
         }
         let remote = incoming.remote_address();
         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
         let is_validated = incoming.remote_address_validated() || !incoming.may_retry();
-        let full = self.exit.is_some() || self.handshakes >= self.transport.max_handshakes;
+        let full =
+            self.exit.is_some() || self.handshakes.under_way() >= self.transport.max_handshakes;
         let admission = if full {
             Admission::Refuse
         } else {
@@ -48,10 +49,12 @@ impl<A: Application> Driver<'_, A> {
         };
         match self.quic.accept(incoming, self.now, &mut self.out, None) {
             Ok((handle, quic)) => {
-                let until = self.now + self.transport.handshake_timeout;
-                self.handshakes += 1;
+                let arrival = Arrival {
+                    until: self.now + self.transport.handshake_timeout,
+                    _one: self.handshakes.begin(),
+                };
                 self.ids.insert(id, handle);
-                self.insert(handle, quic, Owner::App(id), Some(until));
+                self.insert(handle, quic, Owner::App(id), Some(arrival));
             }
             Err(failure) => {
                 if let Some(transmit) = failure.response {

@@ -1,13 +1,16 @@
 //! From the settings that every adapter shares to what quinn-proto wants to know.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use oxymoq_core::runtime::{Congestion, TransportSettings};
+use oxymoq_tls::Shard;
 use quinn_proto::congestion::{BbrConfig, CubicConfig};
 use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
-use quinn_proto::{IdleTimeout, TransportConfig, VarInt};
+use quinn_proto::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 
 use crate::Error;
+use crate::ids::SteeringIds;
 
 /// What a connection may send before the first pump has measured the congestion window.
 const FIRST_SEND_WINDOW: u64 = 16 << 10;
@@ -15,6 +18,17 @@ const FIRST_SEND_WINDOW: u64 = 16 << 10;
 const UNDECIDED_BUFFER: u64 = 64 << 10;
 /// Clients that we have not decided on yet; likewise.
 const MAX_UNDECIDED: usize = 64;
+
+/// What the endpoints of a server's shards have in common: the key of stateless resets, and that of connection ids.
+pub(crate) fn endpoints() -> impl Fn(Shard) -> Arc<EndpointConfig> {
+    let common = EndpointConfig::default();
+    let key = RandomState::new().build_hasher().finish();
+    move |shard| {
+        let mut config = common.clone();
+        config.cid_generator(move || Box::new(SteeringIds::new(shard, key)));
+        Arc::new(config)
+    }
+}
 
 /// The nearest number that QUIC can carry.
 pub(crate) fn varint(value: u64) -> VarInt {

@@ -13,13 +13,13 @@ use bytes::Bytes;
 use oxymoq_core::runtime::{ClientSettings, Settings, TransportSettings};
 use oxymoq_core::time::Time;
 use oxymoq_core::transport::{Application, Closed, ConnectionId, Exit, Input};
-use oxymoq_tls::Clock;
+use oxymoq_tls::{Clock, Handshakes, Shard};
 use quinn_proto::{ConnectionHandle, DatagramEvent, Transmit, TransportConfig, VarInt};
 
 use crate::bell::Bell;
 use crate::connection::Connection;
 use crate::dial::{Dial, Lookups};
-use crate::slot::{Owner, Slot, Slots};
+use crate::slot::{Arrival, Owner, Slot, Slots};
 use crate::socket::{Bound, Packet, Socket};
 use crate::timer::Timers;
 use crate::{Error, config};
@@ -40,6 +40,7 @@ pub struct Endpoint {
     fingerprint: Option<[u8; 32]>,
     client: ClientSettings,
     transport: TransportSettings,
+    handshakes: Handshakes,
     bell: Arc<Bell>,
 }
 
@@ -49,12 +50,28 @@ impl Endpoint {
     /// # Errors
     /// If the address cannot be had or a certificate cannot be used.
     pub fn bind(settings: Settings) -> Result<Self, Error> {
+        let socket = |cause| Error::System {
+            what: "opening a socket",
+            cause,
+        };
+        let alone = Self::bind_shards(settings, 1)?.pop();
+        alone.ok_or_else(|| socket(std::io::Error::other("there is none")))
+    }
+
+    /// Binds a server's sockets and reads its certificates: an endpoint for each of so many shards, each to be run on a thread
+    /// of its own, which share the port and whatever proves to a client that it speaks to the same server.
+    ///
+    /// Every connection stays with one of them, also when the client's address changes. There are at most [`Shard::MAX`], and
+    /// only one where the system cannot divide packets among sockets so, which is logged.
+    ///
+    /// # Errors
+    /// If the address cannot be had or a certificate cannot be used.
+    pub fn bind_shards(settings: Settings, shards: u8) -> Result<Vec<Self>, Error> {
         let Settings {
             server,
             client,
             transport,
         } = settings;
-        let tls = oxymoq_tls::Client::new(&client.trust)?;
         let mut fingerprint = None;
         let mut quic_server = None;
         if let Some(server) = &server {
@@ -66,19 +83,39 @@ impl Endpoint {
             || SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
             |server| server.listen,
         );
-        let bound = Bound::new(listen, transport.socket_buffer, transport.gso)?;
-        let quic =
-            quinn_proto::Endpoint::new(Arc::default(), quic_server, !bound.may_fragment(), None);
-        Ok(Self {
-            bound,
-            quic,
-            tls,
-            alpns: server.map(|server| server.alpns).unwrap_or_default(),
-            fingerprint,
-            client,
-            transport,
-            bell: Arc::default(),
-        })
+        let failed = |cause| Error::Bind {
+            address: listen,
+            cause,
+        };
+        let alpns = server.map(|server| server.alpns).unwrap_or_default();
+        let sockets = oxymoq_tls::sockets::bind(listen, shards).map_err(failed)?;
+        let all = Shard::all(u8::try_from(sockets.len()).unwrap_or(u8::MAX));
+        let (handshakes, endpoints) = (Handshakes::default(), config::endpoints());
+        sockets
+            .into_iter()
+            .zip(all)
+            .map(|(socket, shard)| {
+                let bound = Bound::new(socket.into(), transport.socket_buffer, transport.gso)
+                    .map_err(failed)?;
+                let quic = quinn_proto::Endpoint::new(
+                    endpoints(shard),
+                    quic_server.clone(),
+                    !bound.may_fragment(),
+                    None,
+                );
+                Ok(Self {
+                    bound,
+                    quic,
+                    tls: oxymoq_tls::Client::new(&client.trust)?,
+                    alpns: alpns.clone(),
+                    fingerprint,
+                    client: client.clone(),
+                    transport: transport.clone(),
+                    handshakes: handshakes.clone(),
+                    bell: Arc::default(),
+                })
+            })
+            .collect()
     }
 
     /// Rings this endpoint's bell, from any thread: soon after, [`Application::handle_wake`] is called once.
@@ -171,8 +208,8 @@ pub(crate) struct Driver<'a, A> {
     pub(crate) touched: VecDeque<ConnectionHandle>,
     /// Connections to pump and to ask for packets.
     pub(crate) work: VecDeque<ConnectionHandle>,
-    /// Accepted connections whose handshake is under way.
-    pub(crate) handshakes: usize,
+    /// Accepted connections whose handshake is under way, those of other shards included.
+    pub(crate) handshakes: Handshakes,
     /// A packet, and its bytes, for which the socket had no room. It goes first.
     pub(crate) unsent: Option<(Transmit, Vec<u8>)>,
     /// Where packets are made.
@@ -213,7 +250,7 @@ impl<'a, A: Application> Driver<'a, A> {
             timers: Timers::new(),
             touched: VecDeque::new(),
             work: VecDeque::new(),
-            handshakes: 0,
+            handshakes: endpoint.handshakes,
             unsent: None,
             out: Vec::new(),
             exit: None,
@@ -346,11 +383,10 @@ impl<'a, A: Application> Driver<'a, A> {
         handle: ConnectionHandle,
         quic: quinn_proto::Connection,
         owner: Owner,
-        handshake_until: Option<Instant>,
+        handshake: Option<Arrival>,
     ) {
-        let incoming = handshake_until.is_some();
-        let connection = Connection::new(quic, &self.transport, incoming);
-        let slot = Slot::new(connection, owner, handshake_until);
+        let connection = Connection::new(quic, &self.transport, handshake.is_some());
+        let slot = Slot::new(connection, owner, handshake);
         self.slots.insert(handle, slot);
         self.touch(handle);
     }
@@ -427,9 +463,8 @@ impl<'a, A: Application> Driver<'a, A> {
             return;
         };
         slot.timer.fired();
-        if slot.handshake_until.is_some_and(|until| until <= now) {
-            slot.handshake_until = None;
-            self.handshakes -= 1;
+        if slot.handshake.as_ref().is_some_and(|it| it.until <= now) {
+            slot.handshake = None;
             let why = "the client did not finish its handshake in time".to_owned();
             slot.ending.get_or_insert(Closed::Failed(why));
             slot.connection

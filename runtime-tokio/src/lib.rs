@@ -28,6 +28,7 @@ mod config;
 mod connection;
 mod dial;
 mod endpoint;
+mod ids;
 mod reason;
 mod serve;
 mod slot;

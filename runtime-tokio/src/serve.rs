@@ -50,7 +50,7 @@ impl<A: Application> Driver<'_, A> {
         }
         if let Some(slot) = self.slots.get(handle)
             && let Owner::App(id) = slot.owner
-            && slot.handshake_until.is_none()
+            && slot.handshake.is_none()
             && slot.ending.is_none()
             && let Some(input) = slot.connection.path_change()
         {
@@ -62,9 +62,7 @@ impl<A: Application> Driver<'_, A> {
         let Some(slot) = self.slots.get(handle) else {
             return;
         };
-        if slot.handshake_until.take().is_some() {
-            self.handshakes -= 1;
-        }
+        slot.handshake = None;
         let input = slot.connection.connected();
         let id = match slot.owner {
             Owner::Nobody => return,
@@ -83,10 +81,7 @@ impl<A: Application> Driver<'_, A> {
         let Some(slot) = self.slots.get(handle) else {
             return;
         };
-        let handshaking = slot.handshake_until.take().is_some();
-        if handshaking {
-            self.handshakes -= 1;
-        }
+        let handshaking = slot.handshake.take().is_some();
         match slot.owner {
             Owner::Nobody => {}
             Owner::App(_) => {
@@ -212,16 +207,13 @@ impl<A: Application> Driver<'_, A> {
             && let Some(event) = slot.drained.take()
         {
             self.timers.disarm(key, &mut slot.timer);
-            if slot.handshake_until.is_some() {
-                // Closed by the application before the handshake was through.
-                self.handshakes -= 1;
-            }
             self.quic.handle_event(handle, event);
             self.slots.remove(handle);
             return;
         }
         let deadline = slot.connection.quic().poll_timeout();
-        if let Some(at) = deadline.into_iter().chain(slot.handshake_until).min() {
+        let give_up = slot.handshake.as_ref().map(|it| it.until);
+        if let Some(at) = deadline.into_iter().chain(give_up).min() {
             self.timers.arm(key, &mut slot.timer, at);
         }
         if slot.dirty || more_to_send {

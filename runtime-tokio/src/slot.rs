@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use oxymoq_core::transport::{Closed, ConnectionId};
+use oxymoq_tls::Handshake;
 use quinn_proto::{ConnectionHandle, EndpointEvent};
 
 use crate::connection::Connection;
@@ -46,8 +47,8 @@ impl Slots {
 pub(crate) struct Slot {
     pub(crate) connection: Connection,
     pub(crate) owner: Owner,
-    /// Accepted, and not yet through the handshake: when to give up.
-    pub(crate) handshake_until: Option<Instant>,
+    /// Accepted, and not yet through the handshake.
+    pub(crate) handshake: Option<Arrival>,
     pub(crate) timer: Entry,
     /// Something came in on it.
     pub(crate) touched: bool,
@@ -66,15 +67,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(
-        connection: Connection,
-        owner: Owner,
-        handshake_until: Option<Instant>,
-    ) -> Self {
+    pub(crate) fn new(connection: Connection, owner: Owner, handshake: Option<Arrival>) -> Self {
         Self {
             connection,
             owner,
-            handshake_until,
+            handshake,
             timer: Entry::default(),
             touched: false,
             queued: false,
@@ -85,6 +82,14 @@ impl Slot {
             drained: None,
         }
     }
+}
+
+/// A client's handshake under way.
+pub(crate) struct Arrival {
+    /// When to give up.
+    pub(crate) until: Instant,
+    /// Counted as one of all shards.
+    pub(crate) _one: Handshake,
 }
 
 /// Whose connection it is.

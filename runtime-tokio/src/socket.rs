@@ -1,15 +1,13 @@
 //! The UDP socket: many packets per system call both ways, IPv4 and IPv6 on one.
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use bytes::BytesMut;
 use log::{debug, info, warn};
 use quinn_proto::Transmit;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use tokio::io::Interest;
-
-use crate::Error;
 
 /// The kernel joins datagrams up to the largest size that IP allows.
 const BUFFER_SIZE: usize = 1 << 16;
@@ -26,19 +24,9 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Binds to `address`; the unspecified IPv6 address serves IPv4 too, and becomes `0.0.0.0` where there is no IPv6.
-    pub(crate) fn new(address: SocketAddr, buffer: usize, gso: bool) -> Result<Self, Error> {
-        let failed = |cause| Error::Bind { address, cause };
-        let socket = match open(address) {
-            Err(cause)
-                if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && lacks_ipv6(&cause) =>
-            {
-                debug!("no IPv6 here ({cause}): listening on IPv4 only");
-                open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()))).map_err(failed)?
-            }
-            other => other.map_err(failed)?,
-        };
-        let udp = UdpSocketState::new((&socket).into()).map_err(failed)?;
+    /// Takes a socket that is bound to an address.
+    pub(crate) fn new(socket: UdpSocket, buffer: usize, gso: bool) -> io::Result<Self> {
+        let udp = UdpSocketState::new((&socket).into())?;
         for result in [
             udp.set_recv_buffer_size((&socket).into(), buffer),
             udp.set_send_buffer_size((&socket).into(), buffer),
@@ -54,7 +42,7 @@ impl Bound {
                  net.core.rmem_max and wmem_max to serve many peers"
             );
         }
-        let address = socket.local_addr().map_err(failed)?;
+        let address = socket.local_addr()?;
         Ok(Self {
             socket,
             udp,
@@ -87,23 +75,6 @@ impl Bound {
             },
         })
     }
-}
-
-fn open(address: SocketAddr) -> io::Result<UdpSocket> {
-    let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket.into())
-}
-
-/// Not there at all (`EAFNOSUPPORT`), or there but switched off (`EADDRNOTAVAIL`).
-fn lacks_ipv6(cause: &io::Error) -> bool {
-    const EAFNOSUPPORT: i32 = 97;
-    cause.kind() == io::ErrorKind::AddrNotAvailable || cause.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
 /// A UDP socket that the current runtime watches.

@@ -6,4 +6,5 @@ mod contract;
 mod path;
 mod priorities;
 mod proxy;
+mod shards;
 mod stack;

@@ -72,6 +72,8 @@ struct Shared {
     to_clients: Way,
     /// For each client the socket that the server knows it by.
     backs: Mutex<BTreeMap<SocketAddr, Arc<UdpSocket>>>,
+    /// Those that they were known by before.
+    retired: Mutex<Vec<Arc<UdpSocket>>>,
     silent: AtomicBool,
     over: AtomicBool,
 }
@@ -120,6 +122,7 @@ impl Proxy {
             to_server: Way::new(to_server, seed),
             to_clients: Way::new(to_clients, !seed),
             backs: Mutex::default(),
+            retired: Mutex::default(),
             silent: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
@@ -148,6 +151,13 @@ impl Proxy {
         self.shared.silent.store(silent, Ordering::Release);
     }
 
+    /// From now on the server sees another port of each client, and reaches it at that one only: as when a NAT forgets whom it
+    /// served.
+    pub(crate) fn rebind(&self) {
+        let backs = std::mem::take(&mut *lock(&self.shared.backs));
+        lock(&self.shared.retired).extend(backs.into_values());
+    }
+
     /// What became of packets on their way to the server.
     pub(crate) fn to_server(&self) -> Counts {
         lock(&self.shared.to_server.state).counts
@@ -168,9 +178,11 @@ impl Drop for Proxy {
         }
         // A packet that nobody reads wakes whoever waits for one.
         let mut waiting = vec![self.shared.address];
-        for back in lock(&self.shared.backs).values() {
+        let backs = lock(&self.shared.backs);
+        for back in backs.values().chain(&*lock(&self.shared.retired)) {
             waiting.extend(back.local_addr());
         }
+        drop(backs);
         for address in waiting {
             let _their_buffer_is_full = self.shared.front.send_to(&[], address);
         }
@@ -211,7 +223,10 @@ impl Shared {
     /// Takes what the server sends to one client.
     fn answer(&self, client: SocketAddr, back: &UdpSocket) {
         self.receive(back, |from, bytes| {
-            if from == self.server {
+            let is_known = lock(&self.backs)
+                .get(&client)
+                .is_some_and(|known| std::ptr::eq(&**known, back));
+            if from == self.server && is_known {
                 let silent = self.silent.load(Ordering::Acquire);
                 let way = &self.to_clients;
                 way.accept(silent, Through::Front, client, bytes);
@@ -371,6 +386,21 @@ mod tests {
             (proxy.to_server().passed, proxy.to_clients().passed),
             (2, 2)
         );
+    }
+
+    #[test]
+    fn a_client_gets_another_address_and_the_old_one_leads_nowhere() {
+        let (server, client, proxy) = pair(Link::default());
+        client.send(&[1]).unwrap();
+        let (_, before) = receive(&server);
+        proxy.rebind();
+        client.send(&[2]).unwrap();
+        let (_, after) = receive(&server);
+        assert_ne!(before, after);
+        server.send_to(&[3], before).unwrap();
+        server.send_to(&[4], after).unwrap();
+        assert_eq!(receive(&client).0, 4);
+        assert_eq!(proxy.to_clients().passed, 1);
     }
 
     #[test]

@@ -59,6 +59,24 @@ impl Stack {
         }
     }
 
+    /// A server of so many shards.
+    pub(crate) fn bind_shards(self, settings: Settings, shards: u8) -> Vec<Endpoint> {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => oxymoq_tokio::Endpoint::bind_shards(settings, shards)
+                .unwrap()
+                .into_iter()
+                .map(|endpoint| Endpoint::Tokio(Box::new(endpoint)))
+                .collect(),
+            #[cfg(feature = "smol")]
+            Self::Smol => oxymoq_smol::Endpoint::bind_shards(settings, shards)
+                .unwrap()
+                .into_iter()
+                .map(|endpoint| Endpoint::Smol(Box::new(endpoint)))
+                .collect(),
+        }
+    }
+
     /// In what it differs from what the contract's list takes for granted.
     pub(crate) const fn is_limited(self) -> bool {
         match self {
