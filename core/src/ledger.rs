@@ -213,6 +213,14 @@ impl Payload {
         true
     }
 
+    /// Appends bytes that are charged already, as they are: those of another shard of the same relay.
+    pub fn adopt(&mut self, bytes: Bytes) {
+        self.freeze();
+        self.growing = None;
+        self.length = self.length.saturating_add(widen(bytes.len()));
+        self.pieces.push(bytes);
+    }
+
     /// The `index`th piece; `None` if that much was not received yet. Pieces never change once they were seen.
     pub fn piece(&mut self, index: usize) -> Option<&Bytes> {
         if index >= self.pieces.len() {

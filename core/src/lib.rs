@@ -180,6 +180,7 @@ pub mod fetches;
 pub mod h3;
 pub mod ledger;
 pub mod limits;
+pub mod link;
 pub mod media;
 pub mod peer;
 pub mod peers;

@@ -53,6 +53,11 @@ impl Peers {
         connection
     }
 
+    /// Takes in a peer that is not on a network: an end of a link.
+    pub(crate) fn link(&mut self, peer: Peer) -> ConnectionId {
+        self.insert(peer, None)
+    }
+
     /// How many peers there are, those that are being connected or closed included.
     pub fn len(&self) -> usize {
         self.peers.len().saturating_sub(self.over.len())
@@ -137,7 +142,19 @@ impl Peers {
 
     /// Closes the session of every peer.
     pub fn close_all(&mut self, now: Time, code: SessionCode, reason: &str) {
-        let connections: Vec<ConnectionId> = self.connections().collect();
+        self.close_all_if(now, code, reason, |_| true);
+    }
+
+    /// Closes the sessions of some peers.
+    pub(crate) fn close_all_if(
+        &mut self,
+        now: Time,
+        code: SessionCode,
+        reason: &str,
+        is_meant: impl Fn(ConnectionId) -> bool,
+    ) {
+        let connections: Vec<ConnectionId> =
+            self.connections().filter(|peer| is_meant(*peer)).collect();
         for connection in connections {
             if let Some(session) = self.session(connection) {
                 session.close(now, code, reason);

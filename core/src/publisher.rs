@@ -168,6 +168,12 @@ impl Publisher {
             .open(now, connection, session, request, ok, order)
     }
 
+    /// A connection is another shard of the same relay, which asks for many peers.
+    pub(crate) fn add_link(&mut self, connection: ConnectionId) {
+        self.fetches.add_link(connection);
+        self.fanout.allow_source();
+    }
+
     /// The next FETCH with room for more, told once: it is told again when there is room after [`Publisher::feed_fetch`]
     /// said that there was none. Until then the owner feeds it as it can.
     pub fn poll_hungry(&mut self) -> Option<(ConnectionId, RequestId)> {

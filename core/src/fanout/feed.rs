@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::ingest::{Current, Ingest};
+use super::ingest::{Current, Fresh, Ingest};
 use super::subgroup::Subgroup;
 use super::track::{Group, Key};
 use super::{Fanout, SourceId, TrackId};
@@ -264,7 +264,7 @@ impl Fanout {
     }
 
     /// Further payload of an object that subscribers are past; without memory for it, it is let go.
-    pub(super) fn append_stray(&mut self, stream: super::IngestId, offset: u64, bytes: &[u8]) {
+    pub(super) fn append_stray(&mut self, stream: super::IngestId, offset: u64, fresh: Fresh<'_>) {
         let Some(ingest) = self.ingests.get_mut(&stream) else {
             return;
         };
@@ -275,7 +275,7 @@ impl Fanout {
         let Some(stray) = current.stray.as_mut() else {
             return;
         };
-        if !stray.payload.append(&self.ledger, left, bytes) {
+        if !fresh.append_to(&mut stray.payload, &self.ledger, left) {
             current.stray = None;
             return;
         }

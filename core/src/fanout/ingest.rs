@@ -1,12 +1,14 @@
 //! What comes in: streams and datagrams of a track's sources, merged so that each object is there once.
 
+use bytes::Bytes;
+
 use super::admit::{Arrival, Known};
 use super::feed::Stray;
 use super::subgroup::{End, Images, OBJECT_OVERHEAD};
 use super::track::{Datagram, Group, Key};
 use super::{Fanout, Fault, IngestId, Notice, SourceId, TrackId};
 use crate::code::ResetCode;
-use crate::ledger::{Charge, Ledger};
+use crate::ledger::{Charge, Ledger, Payload};
 use crate::session::StreamEnd;
 use crate::time::Time;
 use crate::wire::id::{Location, ObjectId};
@@ -242,11 +244,21 @@ impl Fanout {
     /// # Errors
     /// As [`Fanout::begin_object`].
     pub fn payload(&mut self, now: Time, stream: IngestId, bytes: &[u8]) -> Result<(), Fault> {
-        let taken = self.append(now, stream, bytes);
+        let taken = self.append(now, stream, Fresh::Copied(bytes));
         taken.map_err(|fault| self.cut_off(now, stream, fault))
     }
 
-    fn append(&mut self, now: Time, stream: IngestId, bytes: &[u8]) -> Result<(), Fault> {
+    /// As [`Fanout::payload`], of bytes that are charged to the ledger already: they are not copied.
+    ///
+    /// # Errors
+    /// As [`Fanout::begin_object`].
+    pub fn adopt(&mut self, now: Time, stream: IngestId, bytes: &Bytes) -> Result<(), Fault> {
+        let taken = self.append(now, stream, Fresh::Shared(bytes));
+        taken.map_err(|fault| self.cut_off(now, stream, fault))
+    }
+
+    fn append(&mut self, now: Time, stream: IngestId, fresh: Fresh<'_>) -> Result<(), Fault> {
+        let bytes = fresh.bytes();
         let ingest = self.ingests.get_mut(&stream).ok_or(Fault::Gone)?;
         let Some(current) = ingest.current.as_mut() else {
             return Err(Fault::Misuse("payload without an object"));
@@ -262,7 +274,7 @@ impl Fanout {
             return Err(Fault::Gone);
         };
         if current.ignored || bytes.is_empty() {
-            self.append_stray(stream, offset, bytes);
+            self.append_stray(stream, offset, fresh);
             return Ok(());
         }
         let object_id = current.id;
@@ -278,19 +290,16 @@ impl Fanout {
             return Err(track.judge(other, source, "an object with two payloads"));
         }
         let have = object.payload.length();
-        let fresh = have
-            .checked_sub(offset)
-            .and_then(|known| bytes.get(usize::try_from(known).ok()?..))
-            .unwrap_or_default();
-        if fresh.is_empty() {
+        let known = have.checked_sub(offset);
+        let known = known.and_then(|known| usize::try_from(known).ok());
+        let Some(fresh) = known.and_then(|known| fresh.after(known)) else {
             return Ok(());
-        }
+        };
         if have == 0 {
             object.arrived = now;
         }
-        let appended = object
-            .payload
-            .append(&self.ledger, object.length - have, fresh);
+        let left = object.length - have;
+        let appended = fresh.append_to(&mut object.payload, &self.ledger, left);
         let grown = object.payload.length() - have;
         subgroup.total = subgroup.total.saturating_add(grown);
         track.unseen = track.unseen.saturating_add(grown);
@@ -406,6 +415,31 @@ impl Fanout {
         source: SourceId,
         object: DatagramObject,
     ) -> Result<(), Fault> {
+        self.take_datagram(now, track, source, object, false)
+    }
+
+    /// As [`Fanout::datagram`], of an object whose payload is charged to the ledger already: it is not copied.
+    ///
+    /// # Errors
+    /// As [`Fanout::datagram`].
+    pub fn adopt_datagram(
+        &mut self,
+        now: Time,
+        track: TrackId,
+        source: SourceId,
+        object: DatagramObject,
+    ) -> Result<(), Fault> {
+        self.take_datagram(now, track, source, object, true)
+    }
+
+    fn take_datagram(
+        &mut self,
+        now: Time,
+        track: TrackId,
+        source: SourceId,
+        object: DatagramObject,
+        is_charged: bool,
+    ) -> Result<(), Fault> {
         self.open_mut(track).ok_or(Fault::Gone)?;
         if !self.add_source(track, source) {
             return Err(Fault::Stop(ResetCode::ExcessiveLoad));
@@ -420,7 +454,12 @@ impl Fanout {
         let Some((properties, charge)) = keep_properties(&self.ledger, &object.properties) else {
             return Err(Fault::Stop(ResetCode::ExcessiveLoad));
         };
-        let Some(payload) = self.ledger.copy(&object.payload) else {
+        let payload = if is_charged {
+            Some(object.payload.clone())
+        } else {
+            self.ledger.copy(&object.payload)
+        };
+        let Some(payload) = payload else {
             return Err(Fault::Stop(ResetCode::ExcessiveLoad));
         };
         let object = DatagramObject {
@@ -537,6 +576,47 @@ impl Fanout {
         for key in keys {
             self.overloaded(now, id, key, None);
         }
+    }
+}
+
+/// Payload that came.
+#[derive(Clone)]
+pub(super) enum Fresh<'a> {
+    /// In memory that is not kept.
+    Copied(&'a [u8]),
+    /// In memory that is charged already.
+    Shared(&'a Bytes),
+    /// The end of such.
+    Rest(Bytes),
+}
+
+impl Fresh<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+            Self::Rest(bytes) => bytes,
+        }
+    }
+
+    /// What comes after so many bytes; `None` if that is nothing.
+    fn after(&self, known: usize) -> Option<Fresh<'_>> {
+        let rest = self.bytes().get(known..).filter(|rest| !rest.is_empty())?;
+        Some(match self {
+            Self::Copied(_) => Fresh::Copied(rest),
+            Self::Shared(bytes) => Fresh::Rest(bytes.slice(known..)),
+            Self::Rest(bytes) => Fresh::Rest(bytes.slice(known..)),
+        })
+    }
+
+    /// False if the ledger has no room for it.
+    pub(super) fn append_to(self, payload: &mut Payload, ledger: &Ledger, left: u64) -> bool {
+        match self {
+            Self::Copied(bytes) => return payload.append(ledger, left, bytes),
+            Self::Shared(bytes) => payload.adopt(bytes.clone()),
+            Self::Rest(bytes) => payload.adopt(bytes),
+        }
+        true
     }
 }
 

@@ -358,6 +358,37 @@ impl Fanout {
         })
     }
 
+    /// Whether one of these connections subscribes to the track.
+    pub(crate) fn is_subscribed_by(
+        &self,
+        track: TrackId,
+        is_meant: impl Fn(ConnectionId) -> bool,
+    ) -> bool {
+        let subscribers = self.tracks.get(&track).map(|track| &track.subscribers);
+        let mut subscribers = subscribers.into_iter().flatten();
+        subscribers.any(|(connection, _)| is_meant(*connection))
+    }
+
+    /// Whether one of these connections wants objects of the track now.
+    pub(crate) fn is_forwarded_to(
+        &self,
+        track: TrackId,
+        is_meant: impl Fn(ConnectionId) -> bool,
+    ) -> bool {
+        let track = self.tracks.get(&track).filter(|track| track.forwarding > 0);
+        let mut subscribers = track.into_iter().flat_map(|track| &track.subscribers);
+        subscribers.any(|(connection, request)| {
+            let peer = self.connections.get(connection);
+            let subscription = peer.and_then(|peer| peer.subscriptions.get(request));
+            is_meant(*connection) && subscription.is_some_and(|known| known.forward)
+        })
+    }
+
+    /// One more source may bring each track: another shard of the same relay.
+    pub(crate) const fn allow_source(&mut self) {
+        self.limits.max_sources_per_track += 1;
+    }
+
     /// The track that a subscription is to.
     pub fn track_of(&self, connection: ConnectionId, request: RequestId) -> Option<TrackId> {
         let peer = self.connections.get(&connection)?;

@@ -411,6 +411,30 @@ impl Fanout {
         }
     }
 
+    /// Ends a connection's subscriptions to a track with PUBLISH_DONE, once what is complete was sent, until `until` at the
+    /// latest.
+    pub(crate) fn end_subscriptions_of(
+        &mut self,
+        connection: ConnectionId,
+        track: TrackId,
+        code: DoneCode,
+        reason: &str,
+        until: Time,
+    ) {
+        let first = (connection, RequestId(0));
+        let subscribers = self.tracks.get(&track).map(|track| &track.subscribers);
+        let requests = subscribers.into_iter().flat_map(|all| all.range(first..));
+        let requests = requests.take_while(|(of, _)| *of == connection);
+        let requests: Vec<RequestId> = requests.map(|(_, request)| *request).collect();
+        for request in requests {
+            let peer = self.connections.get_mut(&connection);
+            if let Some(subscription) = peer.and_then(|peer| peer.subscriptions.get_mut(&request)) {
+                subscription.end(code, &reason.into(), until);
+            }
+            self.mark(connection, request);
+        }
+    }
+
     /// Forgets a connection and all its subscriptions. Nothing is sent on it any more.
     pub fn remove_connection(&mut self, connection: ConnectionId) {
         let Some(mut peer) = self.connections.remove(&connection) else {

@@ -12,7 +12,7 @@ mod limits;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
@@ -79,6 +79,8 @@ pub struct Over {
 pub struct Fetches {
     limits: Limits,
     ledger: Ledger,
+    /// Those that stand for many peers: other shards.
+    links: BTreeSet<ConnectionId>,
     connections: BTreeMap<ConnectionId, Connection>,
     /// How many there are on all connections.
     count: usize,
@@ -126,12 +128,18 @@ impl Fetches {
         Self {
             limits,
             ledger,
+            links: BTreeSet::new(),
             connections: BTreeMap::new(),
             count: 0,
             hungry: VecDeque::new(),
             over: VecDeque::new(),
             turns: VecDeque::new(),
         }
+    }
+
+    /// A connection is another shard of the same relay: [`Limits::max_fetches_per_connection`] is not for it.
+    pub(crate) fn add_link(&mut self, connection: ConnectionId) {
+        self.links.insert(connection);
     }
 
     /// How many are served.
@@ -385,7 +393,9 @@ impl Fetches {
             .map_or(0, |peer| peer.fetches.len());
         if self.count >= self.limits.max_fetches {
             Some("too many FETCHes are being served")
-        } else if there >= self.limits.max_fetches_per_connection {
+        } else if there >= self.limits.max_fetches_per_connection
+            && !self.links.contains(&connection)
+        {
             Some("too many FETCHes of this session are being served")
         } else {
             None

@@ -27,7 +27,7 @@ impl Relay {
             return Admission::Refuse;
         }
         let limits = &self.settings.limits;
-        if self.publisher.peers.len() >= limits.max_connections {
+        if self.peers_here() >= limits.max_connections {
             let full = Full::Connections(limits.max_connections);
             self.tell_refusal(now, incoming, &full);
             return Admission::Refuse;

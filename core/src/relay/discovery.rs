@@ -77,7 +77,13 @@ impl Discovery {
             .collect()
     }
 
-    #[cfg(any(test, feature = "sim"))]
+    /// How much there is of peers but for the requests to so many other shards.
+    #[cfg(feature = "sim")]
+    pub(super) fn left_over(&self, links: usize) -> usize {
+        self.asked.len().saturating_sub(links) + self.owed.len() + self.heard.len()
+    }
+
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.asked.is_empty() && self.owed.is_empty() && self.heard.is_empty()
     }
@@ -96,7 +102,7 @@ impl Relay {
         authority: bytes::Bytes,
         path: bytes::Bytes,
     ) -> Option<ConnectionId> {
-        let is_full = self.publisher.peers.len() >= self.settings.limits.max_connections;
+        let is_full = self.peers_here() >= self.settings.limits.max_connections;
         if self.shutdown != Shutdown::Running || is_full || !self.reservations.has_room() {
             return None;
         }
@@ -131,7 +137,8 @@ impl Relay {
 
     /// Asks a peer for the namespaces that it knows of, if that is wanted, now or when it grants requests.
     pub(super) fn discover(&mut self, now: Time, connection: ConnectionId) {
-        if !self.settings.discover && !self.connected.contains(&connection) {
+        let is_ours = self.connected.contains(&connection) || self.is_link(connection);
+        if !self.settings.discover && !is_ours {
             return;
         }
         let Some(session) = self.publisher.peers.session(connection) else {
@@ -202,11 +209,14 @@ impl Relay {
         if !self.discovery.asked.contains(&asked) {
             return;
         }
-        if self.discovery.heard.len() >= self.settings.limits.max_learned {
+        // What comes over a link is bounded by what may be announced in the shard at the other end, and never an echo: it is
+        // not told what came over a link.
+        let is_link = self.is_link(asked.connection);
+        if !is_link && self.discovery.heard.len() >= self.settings.limits.max_learned {
             let who = self.describe(asked.connection);
             return debug!("{who} tells of {namespace}, for which there is no room");
         }
-        let is_echo = self.routes.is_told(&namespace, asked.connection);
+        let is_echo = !is_link && self.routes.is_told(&namespace, asked.connection);
         let heard = (asked, namespace.clone());
         self.discovery.heard.insert(heard, is_echo);
         if is_echo {
@@ -233,7 +243,8 @@ impl Relay {
 
     /// A peer was told of a namespace: if it told us of it before, what it says from now on is but an echo.
     pub(super) fn told(&mut self, now: Time, connection: ConnectionId, namespace: &TrackNamespace) {
-        let Some(asked) = self.discovery.request_to(connection) else {
+        let asked = self.discovery.request_to(connection);
+        let Some(asked) = asked.filter(|_| !self.is_link(connection)) else {
             return;
         };
         let heard = (asked, namespace.clone());
@@ -245,8 +256,12 @@ impl Relay {
         }
     }
 
-    /// Whether a publisher may be asked for a track: not one that wants it from us, if it did not announce it.
+    /// Whether a publisher may be asked for a track: not one that wants it from us, if it did not announce it; and another
+    /// shard only for somebody here.
     pub(super) fn may_ask(&self, route: Origin, name: &FullTrackName) -> bool {
+        if self.is_link(route.connection) {
+            return self.is_wanted_here(name);
+        }
         !self.discovery.is_learned(route) || !self.is_wanted_by(name, route.connection)
     }
 
@@ -263,7 +278,7 @@ impl Relay {
 
     /// A peer wants a track: if it was asked for it because of what it told us, it does not have it.
     pub(super) fn turn_around(&mut self, now: Time, name: &FullTrackName, from: ConnectionId) {
-        if self.routes.is_announced_by(&name.namespace, from) {
+        if self.is_link(from) || self.routes.is_announced_by(&name.namespace, from) {
             return;
         }
         for origin in self.publishers_asked(name) {

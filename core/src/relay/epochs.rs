@@ -263,6 +263,10 @@ impl Relay {
             format_args!("{who} no longer publishes {name}: {}", loss.code),
         );
         self.give_up_if_hopeless(now, &name, &no_such_track());
+        let is_left = |track: &Track| !track.upstreams.is_empty();
+        if !loss.is_ordinary || self.tracks.get(&name).is_some_and(is_left) {
+            self.end_at_links(now, &name, loss.code, loss.reason);
+        }
         let Some(since) = since else {
             return self.end_if_over(now, &name);
         };
@@ -282,7 +286,8 @@ impl Relay {
         if !loss.is_ordinary {
             // At once only if it had lasted: else two programs could do nothing but this.
             let had_lasted = now >= since + std::time::Duration::from_millis(RETRY_INTERVAL.0);
-            let is_asked = had_lasted && loss.may_return;
+            // Another shard asks only those who had.
+            let is_asked = (had_lasted || self.is_link(origin.connection)) && loss.may_return;
             let but = (!is_asked).then_some(origin.connection);
             // If nobody can be asked, the track ends when the grace does.
             self.ask_all(now, &name, but);
@@ -324,7 +329,7 @@ impl Relay {
         track
             .upstreams
             .keys()
-            .filter(|origin| !leaves(origin))
+            .filter(|origin| !leaves(origin) && !self.is_link(origin.connection))
             .count()
     }
 

@@ -155,7 +155,14 @@ impl Relay {
         let Some(&Inlet { id, origin, .. }) = self.ingest.get(&from) else {
             return;
         };
-        match self.publisher.fanout.payload(now, id, bytes) {
+        let is_charged = self.is_link(from.0);
+        let fanout = &mut self.publisher.fanout;
+        let taken = if is_charged {
+            fanout.adopt(now, id, bytes)
+        } else {
+            fanout.payload(now, id, bytes)
+        };
+        match taken {
             Ok(()) => {
                 if let Some(source) = self.sources.get(&origin) {
                     self.hold_back(now, source.live, id, from);
@@ -218,8 +225,13 @@ impl Relay {
             debug!("{}: {at} was said not to exist", origin.connection);
             return Ok(());
         }
+        let is_charged = self.is_link(origin.connection);
         let fanout = &mut self.publisher.fanout;
-        fanout.datagram(now, live, id, object)
+        if is_charged {
+            fanout.adopt_datagram(now, live, id, object)
+        } else {
+            fanout.datagram(now, live, id, object)
+        }
     }
 
     /// Whether an object of a source's track is known not to exist because the answer to a FETCH left it out. That is final

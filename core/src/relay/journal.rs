@@ -1,6 +1,6 @@
 //! What the relay tells its operator of its peers: not more than a person can read, whatever the peers do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(super) struct Journal {
     lines: usize,
     held_back: u64,
     peers: BTreeMap<ConnectionId, usize>,
+    /// Of these only what an operator ought to read is told: other shards pass on what was told there.
+    left_out: BTreeSet<ConnectionId>,
 }
 
 impl Journal {
@@ -41,7 +43,13 @@ impl Journal {
             lines: 0,
             held_back: 0,
             peers: BTreeMap::new(),
+            left_out: BTreeSet::new(),
         }
+    }
+
+    /// Tells nothing of a peer but what the operator ought to read.
+    pub(super) fn leave_out(&mut self, peer: ConnectionId) {
+        self.left_out.insert(peer);
     }
 
     /// A line that anybody may want to read, about this peer if it is about one.
@@ -51,7 +59,9 @@ impl Journal {
         peer: Option<ConnectionId>,
         words: fmt::Arguments<'_>,
     ) {
-        self.tell(now, peer, Level::Info, words);
+        if peer.is_none_or(|peer| !self.left_out.contains(&peer)) {
+            self.tell(now, peer, Level::Info, words);
+        }
     }
 
     /// A line that the operator ought to read.

@@ -9,10 +9,10 @@ impl Relay {
         let cached = usize::try_from(self.fetching.cached()).unwrap_or(usize::MAX);
         let own = [
             ("announcements", self.announcements.len()),
-            ("watches", self.watches.len()),
+            ("watches", self.of_peers_here(&self.watches)),
             (
                 "watches of tracks",
-                usize::from(!self.track_watches.is_empty()),
+                self.track_watches.len().saturating_sub(self.links.len()),
             ),
             ("questions", usize::from(!self.questions.is_empty())),
             ("held updates", self.held_updates.len()),
@@ -31,12 +31,12 @@ impl Relay {
             ("graces", self.graces.len()),
             ("pauses", self.pauses.len()),
             ("rendezvous", self.rendezvous.len()),
-            ("discovery", usize::from(!self.discovery.is_empty())),
+            ("discovery", self.discovery.left_over(self.links.len())),
             ("relays connected to", self.connected.len()),
             ("held tracks", self.held.len()),
             ("FETCHes and fills", self.fetching.open_requests()),
             ("cached bytes", cached),
-            ("peers", self.publisher.peers.len()),
+            ("peers", self.peers_here()),
             ("bytes of objects", self.ledger().used()),
         ];
         let is_running = self.shutdown == Shutdown::Running;

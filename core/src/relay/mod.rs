@@ -9,6 +9,7 @@ mod ingest;
 mod journal;
 #[cfg(feature = "sim")]
 mod left_over;
+mod links;
 mod namespaces;
 mod new_group;
 mod pressure;
@@ -37,6 +38,7 @@ pub use settings::{Limits, Settings};
 use crate::code::{DoneCode, RequestCode, ResetCode, SessionCode};
 use crate::fanout::{Fanout, IngestId, Notice, SourceId, TrackId};
 use crate::ledger::Ledger;
+use crate::link::Shard;
 use crate::peers::Peers;
 use crate::publisher::Publisher;
 use crate::reservations::Reservations;
@@ -101,6 +103,8 @@ pub struct Relay {
     resumed_updates: BTreeMap<Origin, Vec<RequestId>>,
     rendezvous: rendezvous::Rendezvous,
     discovery: discovery::Discovery,
+    /// The other shards of this relay.
+    links: BTreeMap<ConnectionId, Shard>,
     /// Relays that we asked for a connection.
     connected: BTreeSet<ConnectionId>,
     fetching: fetch::Fetching,
@@ -175,6 +179,7 @@ impl Relay {
             resumed_updates: BTreeMap::new(),
             rendezvous: rendezvous::Rendezvous::default(),
             discovery: discovery::Discovery::default(),
+            links: BTreeMap::new(),
             connected: BTreeSet::new(),
             fetching,
             held: BTreeMap::new(),
@@ -224,6 +229,9 @@ impl Relay {
             request,
         };
         match event {
+            Event::Established { .. } if self.is_link(connection) => {
+                self.link_established(now, connection);
+            }
             Event::Established { draft, setup } => {
                 let name = setup.implementation.unwrap_or_default();
                 let who = self.describe(connection);
@@ -375,6 +383,7 @@ impl Relay {
         }
         self.end_ingest(now, connection);
         self.forget_fetching_peer(now, connection);
+        self.forget_link(connection);
     }
 
     fn respond(&mut self, now: Time, origin: Origin, response: Response) {
@@ -405,9 +414,11 @@ impl Relay {
     /// Closes the sessions of peers that did not leave by themselves.
     fn close_all(&mut self, now: Time) {
         self.shutdown = Shutdown::Closing;
-        self.publisher
-            .peers
-            .close_all(now, SessionCode::NoError, "shutting down");
+        // Links end with their shards.
+        let links = &self.links;
+        let is_peer = |connection| !links.contains_key(&connection);
+        let (peers, reason) = (&mut self.publisher.peers, "shutting down");
+        peers.close_all_if(now, SessionCode::NoError, reason, is_peer);
     }
 }
 
@@ -489,13 +500,15 @@ impl Application for Relay {
         self.journal.tell_held_back();
         log::info!(
             "shutting down: {} peers have {patience:?} to leave",
-            self.publisher.peers.len()
+            self.peers_here()
         );
         let goaway = GoAway {
             timeout: Millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
             ..GoAway::default()
         };
-        let connections: Vec<ConnectionId> = self.publisher.peers.connections().collect();
+        let connections = self.publisher.peers.connections();
+        let connections: Vec<ConnectionId> =
+            connections.filter(|peer| !self.is_link(*peer)).collect();
         for connection in connections {
             if let Some(session) = self.publisher.peers.session(connection)
                 && let Err(misuse) = session.go_away(now, None, goaway.clone())
@@ -575,7 +588,6 @@ impl Application for Relay {
     }
 
     fn poll_exit(&mut self) -> Option<Exit> {
-        (self.shutdown != Shutdown::Running && self.publisher.peers.is_empty())
-            .then_some(Exit::Success)
+        (self.shutdown != Shutdown::Running && self.peers_here() == 0).then_some(Exit::Success)
     }
 }

@@ -35,10 +35,18 @@ impl Relay {
             Some(origin.connection),
             format_args!("{who} offers {name}"),
         );
-        let forward = self.forwards_at_first(&name)
+        let is_link = self.is_link(origin.connection);
+        // What comes over a link is for those here who want it now: the shard there has told the publisher to begin.
+        let is_wanted = if is_link {
+            self.wants_objects_here(&name)
+        } else {
+            self.forwards_at_first(&name)
+        };
+        let is_left_out = |peer| peer == origin.connection || is_link && self.is_link(peer);
+        let forward = is_wanted
             || self
                 .track_watches
-                .want_objects(&name.namespace, origin.connection);
+                .want_objects(&name.namespace, is_left_out);
         if let Some(track) = self.tracks.get_mut(&name) {
             let upstream = Upstream::Established {
                 forward,
@@ -80,7 +88,11 @@ impl Relay {
         let others = track
             .upstreams
             .keys()
-            .filter(|other| other.connection != origin.connection);
+            .filter(|other| other.connection != origin.connection)
+            .filter(|other| !self.is_link(other.connection));
+        if self.is_link(origin.connection) {
+            return None; // It had room in the shard that has it.
+        }
         (others.count() >= limits.max_publishers_per_track)
             .then(|| overloaded("too many publishers of this track"))
     }

@@ -24,6 +24,8 @@ pub(super) struct Routes {
     /// What peers told only because they were asked; by our requests.
     learned: BTreeMap<TrackNamespace, BTreeSet<Origin>>,
     interests: BTreeMap<TrackNamespace, BTreeSet<Origin>>,
+    /// Peers that are other shards of this relay: what one of them told is for no other (split horizon).
+    links: BTreeSet<ConnectionId>,
 }
 
 /// What an announcement or its withdrawal changed for the others.
@@ -36,6 +38,16 @@ pub(super) struct Notice {
 }
 
 impl Routes {
+    /// A peer is another shard.
+    pub(super) fn add_link(&mut self, connection: ConnectionId) {
+        self.links.insert(connection);
+    }
+
+    /// A link is over.
+    pub(super) fn forget_link(&mut self, connection: ConnectionId) {
+        self.links.remove(&connection);
+    }
+
     /// Records an announcement. Returns whom to tell: nobody if somebody else announced the same namespace before.
     pub(super) fn announce(&mut self, namespace: &TrackNamespace, origin: Origin) -> Vec<Notice> {
         let mut news = self.interested(namespace);
@@ -85,9 +97,12 @@ impl Routes {
 
     /// Whether a peer is told of a namespace if it asks: not if it is the only one who told us.
     fn is_known_to(&self, namespace: &TrackNamespace, peer: ConnectionId) -> bool {
-        let told_by = self.learned.get(namespace).into_iter().flatten();
+        let mut told_by = self.learned.get(namespace).into_iter().flatten();
+        let is_link = self.links.contains(&peer);
         self.publishers.contains_key(namespace)
-            || told_by.into_iter().any(|asked| asked.connection != peer)
+            || told_by.any(|asked| {
+                asked.connection != peer && !(is_link && self.links.contains(&asked.connection))
+            })
     }
 
     /// Whether we have told a peer of a namespace.
@@ -137,14 +152,19 @@ impl Routes {
     }
 
     /// Every announcement of a namespace that `namespace` is or is under, the most specific first. What was learned counts
-    /// where nobody announced it.
+    /// where nobody announced it, and what another shard told always does.
     pub(super) fn publishers_of(&self, namespace: &TrackNamespace) -> Vec<Origin> {
         namespace
             .prefixes()
             .rev()
             .filter_map(|prefix| {
                 let announced = self.publishers.get(&prefix);
-                announced.or_else(|| self.learned.get(&prefix))
+                let learned = self.learned.get(&prefix);
+                let is_announced = announced.is_some();
+                let counts =
+                    move |asked: &&Origin| !is_announced || self.links.contains(&asked.connection);
+                let learned = learned.into_iter().flatten().filter(counts);
+                Some(announced.into_iter().flatten().chain(learned))
             })
             .flatten()
             .copied()
@@ -160,7 +180,11 @@ impl Routes {
     /// Whether nobody announces or asks for anything.
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn is_empty(&self) -> bool {
-        self.publishers.is_empty() && self.learned.is_empty() && self.interests.is_empty()
+        let asking = self.interests.values().flatten();
+        let is_asked = asking
+            .into_iter()
+            .any(|origin| !self.links.contains(&origin.connection));
+        self.publishers.is_empty() && self.learned.is_empty() && !is_asked
     }
 
     fn interested(&self, namespace: &TrackNamespace) -> Vec<Notice> {

@@ -74,7 +74,9 @@ impl Relay {
         let is_asked = track.upstreams.iter().any(|(origin, upstream)| {
             origin.connection == publisher && !matches!(upstream, Upstream::Ending { .. })
         });
-        if is_asked || asked >= limits.max_publishers_per_track {
+        let is_full =
+            asked >= limits.max_publishers_per_track && !self.links.contains_key(&publisher);
+        if is_asked || is_full {
             return Ok(());
         }
         let Some(session) = self.publisher.peers.session(publisher) else {

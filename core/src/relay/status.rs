@@ -77,7 +77,9 @@ impl Relay {
     pub(super) fn status(&mut self, now: Time, origin: Origin, request: TrackStatus) {
         let name = request.track;
         let live = self.tracks.get(&name).and_then(|track| track.live);
-        if let Some(live) = live {
+        // If it only comes from other shards, and is not wanted here, they know better.
+        let is_known = |_: &_| self.links_offering(&name).is_empty() || !self.is_behind(&name);
+        if let Some(live) = live.filter(is_known) {
             let fanout = &self.publisher.fanout;
             let largest = fanout.largest(live);
             let properties = fanout.properties(live).cloned().unwrap_or_default();
@@ -105,14 +107,22 @@ impl Relay {
     fn ask_status(&mut self, now: Time, name: &FullTrackName, asker: ConnectionId) -> Refusal {
         let mut refusal = no_such_track();
         let mut asked: BTreeSet<Origin> = BTreeSet::new();
-        for publisher in self.routes.publishers_of(&name.namespace) {
-            let connection = publisher.connection;
-            if connection == asker && self.discovery.is_learned(publisher) {
+        let announced = self.routes.publishers_of(&name.namespace).into_iter();
+        let announced = announced.map(|route| (route.connection, self.discovery.is_learned(route)));
+        let offering = self.links_offering(name).into_iter();
+        let publishers: Vec<_> = announced.chain(offering.map(|link| (link, true))).collect();
+        for (connection, is_learned) in publishers {
+            if connection == asker && is_learned {
                 continue; // A relay that asks us does not know it.
+            }
+            let is_link = self.is_link(connection);
+            if is_link && self.is_link(asker) {
+                continue; // What is asked over a link is answered from here.
             }
             let limits = &self.settings.limits;
             let is_asked = asked.iter().any(|origin| origin.connection == connection);
-            if is_asked || asked.len() >= limits.max_publishers_per_track {
+            let is_full = asked.len() >= limits.max_publishers_per_track && !is_link;
+            if is_asked || is_full {
                 continue;
             }
             let Some(session) = self.publisher.peers.session(connection) else {

@@ -30,18 +30,20 @@ impl Relay {
             }
             self.tracks.insert(name.clone(), Track::default());
         }
+        let is_link = self.is_link(origin.connection);
         // Not without a source: it may be another track when the next one comes.
         let track = self
             .tracks
             .get(&name)
-            .filter(|track| self.is_attached(track));
+            .filter(|track| self.is_attached(track))
+            .filter(|track| !is_link || self.comes_from_here(track));
+        let is_first = track.is_some_and(|track| !self.is_subscribed_here(track));
         let live = track.and_then(|track| track.live);
         if let Some(live) = live {
             let Origin {
                 connection,
                 request: id,
             } = origin;
-            let is_first = self.publisher.fanout.is_idle(live);
             if request.parameters.forward != Some(false) && self.is_behind(&name) {
                 self.subscribe_behind(now, origin, &name, live, request.parameters);
             } else {

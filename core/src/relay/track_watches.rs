@@ -102,12 +102,16 @@ impl TrackWatches {
         watchers.flatten().copied().collect()
     }
 
-    /// Whether somebody else than `publisher` wants objects of what is offered in a namespace at once.
-    pub(super) fn want_objects(&self, namespace: &TrackNamespace, publisher: ConnectionId) -> bool {
+    /// Whether somebody wants objects of what is offered in a namespace at once, some peers left out.
+    pub(super) fn want_objects(
+        &self,
+        namespace: &TrackNamespace,
+        is_left_out: impl Fn(ConnectionId) -> bool,
+    ) -> bool {
         let mut interested = self.interested(namespace).into_iter();
         interested.any(|origin| {
             let watch = self.watches.get(&origin);
-            origin.connection != publisher && watch.is_some_and(|watch| watch.forward)
+            !is_left_out(origin.connection) && watch.is_some_and(|watch| watch.forward)
         })
     }
 
@@ -116,7 +120,7 @@ impl TrackWatches {
         super::of_connection(&self.watches, connection)
     }
 
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.watches.is_empty() && self.by_prefix.is_empty()
     }
@@ -201,14 +205,21 @@ impl Relay {
 
     /// Offers a track, unless that was done, or the peer publishes it itself.
     fn offer(&mut self, now: Time, origin: Origin, name: &FullTrackName) {
+        let connection = origin.connection;
+        let is_link = self.is_link(connection);
         let Some(track) = self.tracks.get(name).filter(|track| track.is_offered()) else {
             return;
         };
+        if is_link && !self.is_offered_here(track) {
+            return; // It came over a link.
+        }
         let Some(live) = track.live else {
             return;
         };
-        let connection = origin.connection;
-        if track.comes_from(connection) || !self.has_room_to_offer(now, origin, name, live) {
+        // Another shard may have it from a peer of its own too.
+        if !is_link && track.comes_from(connection)
+            || !self.has_room_to_offer(now, origin, name, live)
+        {
             return;
         }
         let Some(watch) = self.track_watches.watches.get_mut(&origin) else {
@@ -251,13 +262,19 @@ impl Relay {
         name: &FullTrackName,
         live: TrackId,
     ) -> bool {
+        let is_link = self.is_link(origin.connection);
         let Some(watch) = self.track_watches.watches.get_mut(&origin) else {
             return false;
         };
         if watch.settled.get(name) == Some(&live) || watch.owed.contains(name) {
             return false;
         }
-        let limit = self.settings.limits.max_offers_per_watch;
+        // Another shard is offered everything.
+        let limit = if is_link {
+            self.settings.limits.max_tracks.saturating_mul(2)
+        } else {
+            self.settings.limits.max_offers_per_watch
+        };
         if watch.settled.len() + watch.owed.len() < limit {
             return true;
         }

@@ -125,6 +125,7 @@ impl Relay {
         name: &FullTrackName,
         refusal: &Refusal,
     ) {
+        self.refuse_links_if_hopeless(now, name, refusal);
         let Some(track) = self.tracks.get_mut(name) else {
             return;
         };
@@ -163,6 +164,7 @@ impl Relay {
 
     /// Withdraws our subscriptions to a track that nobody wants any more.
     pub(super) fn release_if_idle(&mut self, now: Time, name: &FullTrackName) -> bool {
+        self.withdraw_at_links(now, name);
         let Some(track) = self.tracks.get(name) else {
             return true;
         };
@@ -232,10 +234,16 @@ impl Relay {
     }
 
     fn tell_forwarding(&mut self, now: Time, name: &FullTrackName, wanted: bool) {
+        let wanted_here = wanted && (self.links.is_empty() || self.wants_objects_here(name));
         let Some(track) = self.tracks.get_mut(name) else {
             return;
         };
         for (origin, upstream) in &mut track.upstreams {
+            let wanted = if self.links.contains_key(&origin.connection) {
+                wanted_here
+            } else {
+                wanted
+            };
             let Upstream::Established { forward, .. } = upstream else {
                 // Known only to the answer: it is looked at again then.
                 continue;

@@ -57,6 +57,7 @@ mod program;
 
 mod random;
 mod script;
+mod shards;
 mod stage;
 mod stream;
 mod trace;
@@ -71,6 +72,7 @@ pub use pair::{Pair, Recorder};
 pub use program::{Failure, Part, Program};
 pub use random::Random;
 pub use script::{Received, Script};
+pub use shards::Shards;
 pub use stage::{FetchStream, Stage, Subgroup, subgroup_header};
 pub use trace::Trace;
 pub use world::{Node, NodeId, Stuck, World};

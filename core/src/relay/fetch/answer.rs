@@ -99,9 +99,12 @@ impl Relay {
     /// The track in memory, if its largest location is told to us as it grows.
     fn live_edge(&self, name: &FullTrackName) -> Option<TrackId> {
         let track = self.tracks.get(name)?;
-        let mut upstreams = track.upstreams.values();
-        let sends = upstreams
-            .any(|upstream| matches!(upstream, Upstream::Established { forward: true, .. }));
+        let mut upstreams = track.upstreams.iter();
+        // One that was only now told to go on tells with its answer how far it is.
+        let sends = upstreams.any(|(origin, upstream)| {
+            matches!(upstream, Upstream::Established { forward: true, .. })
+                && !self.resuming.contains_key(origin)
+        });
         track.live.filter(|_| sends)
     }
 

@@ -21,6 +21,8 @@ impl Relay {
         let Some(&id) = self.fetching.asked.get(&at) else {
             return;
         };
+        // Payload of another shard is in memory that is charged already.
+        let is_charged = self.is_link(at.connection);
         let Some(fill) = self.fetching.fills.get_mut(&id) else {
             return;
         };
@@ -37,6 +39,12 @@ impl Relay {
             } => {
                 let place = (location, subgroup);
                 self.begin_filling(now, id, place, priority, &properties, payload_length);
+            }
+            FetchItem::Payload(bytes) if is_charged => {
+                if let Some(partial) = &mut fill.partial {
+                    partial.payload.adopt(bytes);
+                    self.complete_object(now, id);
+                }
             }
             FetchItem::Payload(bytes) => self.fill_payload(now, id, &bytes),
             FetchItem::NonExistent(location) => {

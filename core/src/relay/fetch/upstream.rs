@@ -84,9 +84,12 @@ impl Relay {
             .map(|(origin, _)| origin.connection);
         let announced = self.routes.publishers_of(&name.namespace);
         let announced = announced.into_iter().map(|origin| origin.connection);
+        let from_link = self.is_link(asker);
         let mut publishers: Vec<ConnectionId> = Vec::new();
         for publisher in sending.chain(announced) {
-            if publisher != asker && !publishers.contains(&publisher) {
+            // What is asked over a link is answered from here.
+            let is_far = from_link && self.is_link(publisher);
+            if publisher != asker && !is_far && !publishers.contains(&publisher) {
                 publishers.push(publisher);
             }
         }

@@ -10,18 +10,22 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::draft::Draft;
-use crate::relay::{self, Relay};
+use crate::relay;
 use crate::runtime::TransportSettings;
 use crate::session::{Limits, Role, Settings, Underlay};
 use crate::transport::Target;
 
 use super::super::network::Access;
 use super::super::program::Program;
+use super::super::shards::Shards;
 use super::actor::Actor;
 use super::party::Party;
 use super::{endings, live, namespaces, past, pressure, relays, session};
 
 /// The path at which the servers serve.
+/// How late a frame between shards may be: a turn of a busy thread.
+const LATENESS: Duration = Duration::from_micros(500);
+
 const PATH: Bytes = Bytes::from_static(b"/conformance");
 
 /// Makes the enum, and the list of all its variants.
@@ -209,6 +213,11 @@ impl Case {
 
     /// The application that listens.
     pub fn server(&self) -> Party {
+        self.sharded_server(1, 0)
+    }
+
+    /// The same, of so many shards if it is a relay. The seed is for what happens between them.
+    pub(super) fn sharded_server(&self, shards: usize, seed: u64) -> Party {
         let Cast { server, clients } = self.scenario.cast(self);
         match server {
             Listener::Actor(actor) => {
@@ -227,7 +236,8 @@ impl Case {
                     transport: self.transport(),
                     ..relay::Settings::default()
                 };
-                Party::relay(Relay::new(settings), leaves_after.min(clients.len()))
+                let relay = Shards::new(seed, shards, &settings, LATENESS);
+                Party::relay(relay, leaves_after.min(clients.len()))
             }
         }
     }

@@ -115,6 +115,11 @@ fn compare(case: &Case, report: &[Ended], expected: &[Ended]) -> Vec<String> {
 
 /// Runs a case in virtual time: with seed 0 over a path without surprises, otherwise over a rough one.
 pub fn simulate(case: &Case, seed: u64) -> Vec<Ended> {
+    simulate_sharded(case, seed, 1)
+}
+
+/// The same with a relay of so many shards, if there is one.
+pub fn simulate_sharded(case: &Case, seed: u64, shards: usize) -> Vec<Ended> {
     let mut world = World::new(seed);
     let plain = Link {
         max_piece: 1 << 16,
@@ -127,7 +132,8 @@ pub fn simulate(case: &Case, seed: u64) -> Vec<Ended> {
         ..Link::rough()
     };
     world.set_default_link(if seed == 0 { plain } else { rough });
-    let server = world.add("server", case.server(), case.transport());
+    let listening = case.sharded_server(shards, seed);
+    let server = world.add("server", listening, case.transport());
     world.listen(server, "localhost", 4433, case.server_alpns());
     let mut nodes = vec![server];
     for client in case.clients("localhost", 4433) {
@@ -167,6 +173,14 @@ mod tests {
         for seed in 1..3 {
             check_all(&|case: &Case| simulate(case, seed));
         }
+    }
+
+    #[test]
+    fn everybody_is_told_the_same_by_a_relay_of_several_shards() {
+        let with_relay = |case: &Case| format!("{:?}", case.scenario).starts_with("Relayed");
+        let cases: Vec<Case> = Case::all().filter(with_relay).collect();
+        assert!(!cases.is_empty());
+        check(&|case: &Case| simulate_sharded(case, 1, 3), &cases);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::relay::Relay;
 use crate::time::{Time, WallTime};
 use crate::transport::{
     Admission, Answer, Application, ConnectionId, Exit, Incoming, Input, Output, Target,
@@ -11,6 +10,7 @@ use crate::transport::{
 
 use super::super::neutral::DATAGRAMS;
 use super::super::program::Program;
+use super::super::shards::Shards;
 use super::LIMIT;
 use super::actor::Actor;
 
@@ -34,7 +34,7 @@ impl Party {
     }
 
     /// A relay that is told to shut down once so many of its guests have left.
-    pub(super) fn relay(relay: Relay, guests: usize) -> Self {
+    pub(super) fn relay(relay: Shards, guests: usize) -> Self {
         let host = Host {
             relay,
             guests,
@@ -152,7 +152,7 @@ impl fmt::Display for Told {
 /// A relay that ends by itself when its guests have left.
 #[derive(Debug)]
 struct Host {
-    relay: Relay,
+    relay: Shards,
     /// How many of them it waits for; then it is told to shut down.
     guests: usize,
     deadline: Deadline,
