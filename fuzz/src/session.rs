@@ -93,7 +93,8 @@ pub(crate) fn small() -> Limits {
         max_early_streams: 2,
         max_early_datagrams: 2,
         max_paused_streams: 1,
-        max_ended_aliases: 2,
+        // As many as the application has: it uses them again at once.
+        max_ended_aliases: 8,
         max_checked_groups: 2,
         max_checked_subgroups: 1,
         max_control_backlog: 4096,

@@ -163,7 +163,7 @@ impl Session {
             lost_streams: 0,
             data_streams_allowed: false,
             allowed_streams: INITIAL_REQUEST_STREAMS,
-            requests: Requests::default(),
+            requests: Requests::new(limits.max_ended_aliases),
             own_tombstones: Tombstones::new(limits.max_tombstones),
             peer_tombstones: Tombstones::new(limits.max_tombstones),
             tokens: TokenCache::new(limits.max_auth_token_cache_size),

@@ -416,7 +416,7 @@ impl Request {
 }
 
 /// All open requests, and what finds them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Requests {
     /// Each apart: most sessions have a few, and a map sets aside room for eleven.
     open: BTreeMap<RequestId, Box<Open>>,
@@ -428,6 +428,9 @@ pub(super) struct Requests {
     pub(super) peer_aliases: BTreeMap<TrackAlias, RequestId>,
     /// Aliases that we chose, with the number of requests that use them.
     own_aliases: BTreeMap<TrackAlias, (FullTrackName, u64)>,
+    /// Those that no request uses any more, the oldest first: the peer may learn of the end later than of what comes next.
+    ended_aliases: VecDeque<TrackAlias>,
+    max_ended_aliases: usize,
     /// Updates of ours that are not answered, and the request that each is about.
     pub(super) update_owner: BTreeMap<RequestId, RequestId>,
     of_us: u64,
@@ -435,6 +438,22 @@ pub(super) struct Requests {
 }
 
 impl Requests {
+    /// None, and how many aliases of ours to remember of those that are over.
+    pub(super) const fn new(max_ended_aliases: usize) -> Self {
+        Self {
+            open: BTreeMap::new(),
+            publishing: BTreeMap::new(),
+            subscribing: BTreeMap::new(),
+            peer_aliases: BTreeMap::new(),
+            own_aliases: BTreeMap::new(),
+            ended_aliases: VecDeque::new(),
+            max_ended_aliases,
+            update_owner: BTreeMap::new(),
+            of_us: 0,
+            of_peer: 0,
+        }
+    }
+
     pub(super) fn insert(&mut self, id: RequestId, open: Open) {
         match open.side {
             Side::Us => self.of_us = self.of_us.saturating_add(1),
@@ -543,8 +562,17 @@ impl Requests {
         if let Some((_, users)) = self.own_aliases.get_mut(&alias) {
             *users = users.saturating_sub(1);
             if *users == 0 {
-                self.own_aliases.remove(&alias);
+                self.ended_aliases.push_back(alias);
             }
+        }
+        if self.ended_aliases.len() > self.max_ended_aliases
+            && let Some(oldest) = self.ended_aliases.pop_front()
+            && self
+                .own_aliases
+                .get(&oldest)
+                .is_some_and(|(_, users)| *users == 0)
+        {
+            self.own_aliases.remove(&oldest);
         }
     }
 
@@ -571,6 +599,6 @@ impl Requests {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.max_ended_aliases);
     }
 }

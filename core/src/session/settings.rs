@@ -94,8 +94,8 @@ pub struct Limits {
     /// Data streams that may be paused at once; beyond it the least urgent is stopped. Each may hold back a stream's whole
     /// receive window, so this many windows should be no more than half of the connection's: control needs it too.
     pub max_paused_streams: usize,
-    /// Track aliases of ended subscriptions that are remembered, to discard what arrives late; beyond it the oldest is
-    /// forgotten.
+    /// Track aliases of ended subscriptions that are remembered, of the peer's to discard what arrives late, of ours to give
+    /// them to no other track while the peer may not know of the end; beyond it the oldest is forgotten.
     pub max_ended_aliases: usize,
     /// How long data may arrive after a PUBLISH_DONE that promised more, or did not tell; longer if the subscription has a
     /// longer delivery timeout.

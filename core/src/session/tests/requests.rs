@@ -381,10 +381,38 @@ fn b215_our_aliases_stand_for_one_track_each() {
         peer.session.respond(peer.now, first, ok()).unwrap();
         let clash = peer.session.respond(peer.now, second, ok());
         assert_eq!(clash, Err(Misuse::DuplicateTrackAlias));
+        // Nor soon after: the peer may hear of the second before it hears of the end of the first.
         peer.session
             .cancel(peer.now, first, ResetCode::Cancelled)
             .unwrap();
-        peer.session.respond(peer.now, second, ok()).unwrap();
+        let clash = peer.session.respond(peer.now, second, ok());
+        assert_eq!(clash, Err(Misuse::DuplicateTrackAlias));
+    }
+}
+
+#[test]
+fn so_many_aliases_of_ours_are_remembered_after_their_end() {
+    for draft in DRAFTS {
+        let mut mine = settings(Role::Server);
+        mine.limits.max_ended_aliases = 2;
+        let mut peer = Scripted::with(draft, mine);
+        let mut ids = (0_u64..).step_by(2);
+        let mut accept = |peer: &mut Scripted, track: &str, alias: u64| {
+            let id = ids.next().unwrap();
+            let (request, _) = peer.asked(&Message::Subscribe(subscribe(id, track)));
+            let ok = Response::SubscribeOk(subscribe_ok(alias, None));
+            let answered = peer.session.respond(peer.now, request, ok);
+            let ended = peer.session.cancel(peer.now, request, ResetCode::Cancelled);
+            ended.unwrap();
+            answered
+        };
+        for alias in 1..=3 {
+            assert_eq!(accept(&mut peer, &format!("v{alias}"), alias), Ok(()));
+        }
+        assert_eq!(accept(&mut peer, "v3", 3), Ok(()), "the same track");
+        let clash = Err(Misuse::DuplicateTrackAlias);
+        assert_eq!(accept(&mut peer, "w", 3), clash);
+        assert_eq!(accept(&mut peer, "x", 1), Ok(()), "forgotten");
     }
 }
 
