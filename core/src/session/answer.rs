@@ -411,6 +411,9 @@ impl Session {
     }
 
     pub(super) fn end_stream(&mut self, stream: crate::transport::StreamId, ending: Ending) {
+        if self.topology.is_receiving(stream) {
+            self.lose_updates();
+        }
         match ending {
             Ending::Fin => {
                 self.topology.set_purpose(stream, Use::Over);

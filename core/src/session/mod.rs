@@ -88,8 +88,8 @@ pub struct Session {
     wants_request: bool,
     /// How it ends once everything that arrived was read.
     failing: Option<Close>,
-    /// Streams of the peer that ended before they said what for; each may account for a missing request id.
-    lost_streams: u64,
+    /// Request ids that the peer may have used where we never saw them: on streams that ended before they were read.
+    lost_ids: u64,
     /// The peer was allowed data streams.
     data_streams_allowed: bool,
     /// Request streams that the peer may have open.
@@ -160,7 +160,7 @@ impl Session {
             peer_ids: PeerIds::new(settings.role.peer(), None, limits.max_request_id_gaps),
             wants_request: false,
             failing: None,
-            lost_streams: 0,
+            lost_ids: 0,
             data_streams_allowed: false,
             allowed_streams: INITIAL_REQUEST_STREAMS,
             requests: Requests::new(limits.max_ended_aliases),

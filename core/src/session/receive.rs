@@ -113,6 +113,14 @@ impl Session {
         }
     }
 
+    /// A stream of a request is not read to its end: updates on it may have had ids of the sequence.
+    pub(super) fn lose_updates(&mut self) {
+        if self.profile.request_id_order == RequestIdOrder::Sequential {
+            let most = u64::try_from(self.settings.limits.max_updates).unwrap_or(u64::MAX);
+            self.lost_ids = self.lost_ids.saturating_add(most);
+        }
+    }
+
     fn receive_control(&mut self, message: Message) -> Result<(), Close> {
         match (message, self.phase) {
             (Message::Setup(setup), _) => self.receive_setup(setup),
@@ -375,13 +383,13 @@ impl Session {
     /// A skipped id did not come in time.
     pub(super) fn request_gap_expired(&mut self) -> Result<(), Close> {
         let missing = self.peer_ids.missing();
-        if missing > self.lost_streams {
+        if missing > self.lost_ids {
             return Err(Close::new(
                 SessionCode::InvalidRequestId,
                 "V29: a request id that is not the next one",
             ));
         }
-        self.lost_streams = self.lost_streams.saturating_sub(missing);
+        self.lost_ids = self.lost_ids.saturating_sub(missing);
         self.peer_ids.forgive();
         // Those requests are as good as over.
         for _ in 0..missing {

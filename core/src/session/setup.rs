@@ -103,7 +103,7 @@ impl Session {
             && let Some(oldest) = oldest
         {
             let code = self.reset_number(ResetCode::ExcessiveLoad);
-            self.lost_streams = self.lost_streams.saturating_add(1);
+            self.lost_ids = self.lost_ids.saturating_add(1);
             self.topology.abandon(oldest, code);
         }
     }

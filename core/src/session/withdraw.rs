@@ -217,6 +217,7 @@ impl Session {
             Use::Silent => self.silent_stream_ended(stream),
             Use::Over => self.lane_ended(stream),
             Use::Request(id) => {
+                self.lose_updates();
                 self.topology.ended_receiving(stream);
                 let code = ResetCode::from_wire(self.profile.draft, code);
                 self.cancelled(id, Some(code), Ending::Abandon(ResetCode::Cancelled));
@@ -254,7 +255,7 @@ impl Session {
     }
 
     fn silent_stream_ended(&mut self, stream: StreamId) {
-        self.lost_streams = self.lost_streams.saturating_add(1);
+        self.lost_ids = self.lost_ids.saturating_add(1);
         let code = self.reset_number(ResetCode::Cancelled);
         self.topology.ended_receiving(stream);
         self.topology.abandon(stream, code);

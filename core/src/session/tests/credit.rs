@@ -4,7 +4,7 @@ use super::script::Scripted;
 use super::support::{DRAFTS, discover, publish, settings, status, subscribe};
 use crate::code::{RequestCode, ResetCode, SessionCode};
 use crate::draft::Draft;
-use crate::session::{Event, Misuse, Request, Response, Role};
+use crate::session::{Event, Misuse, Refusal, Request, Response, Role};
 use crate::transport::{Dir, Input, Output};
 use crate::wire::id::RequestId;
 use crate::wire::message::{Message, RequestOk, Retry, Setup};
@@ -87,6 +87,31 @@ fn v29_stream_that_ended_unread_accounts_for_a_skipped_id_in_16() {
     peer.pass(settings(Role::Server).limits.request_id_gap_timeout);
     peer.assert_alive();
     peer.asked(&Message::Subscribe(subscribe(4, "w")));
+}
+
+#[test]
+fn v29_updates_of_a_request_that_is_over_count_in_16() {
+    for is_reset in [false, true] {
+        let mut peer = Scripted::new(Draft::D16, Role::Server);
+        let message = Message::SubscribeNamespace(discover(0, &["a"]));
+        let (id, stream) = peer.asked(&message);
+        let refusal = Refusal::new(RequestCode::DoesNotExist, "no");
+        let refused = peer.session.respond(peer.now, id, Response::Error(refusal));
+        refused.unwrap();
+        peer.pump();
+        // Said before the refusal arrived; a reset takes it with it.
+        if is_reset {
+            peer.send_reset(stream, 0);
+        } else {
+            peer.say_on(
+                stream,
+                &super::updates::update(2, id, Parameters::default()),
+            );
+        }
+        peer.asked(&Message::Subscribe(subscribe(4, "v")));
+        peer.pass(settings(Role::Server).limits.request_id_gap_timeout);
+        peer.assert_alive();
+    }
 }
 
 // Rules: B093 (18), V29 (18)
