@@ -47,6 +47,7 @@ pub mod conformance;
 mod connection;
 pub mod contract;
 mod link;
+pub mod load;
 pub mod moqtest;
 mod network;
 pub mod networks;
