@@ -9,12 +9,16 @@ use crate::number;
 
 /// Ticks a second in which the kernel tells CPU time; the same on every architecture.
 const TICKS_PER_SECOND: u64 = 100;
+/// How much the difference of two such times may be off, in seconds: a tick for each of the four that make it up.
+const ROUNDING: f64 = 0.04;
 
 /// What a process used up to now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// CPU time of all threads, in microseconds; told in steps of 10 ms.
+    /// CPU time of all threads, in microseconds; told in steps of 10 ms for each of user and kernel mode.
     pub cpu_micros: u64,
+    /// CPU time of the threads that there are, in microseconds, told exactly; 0 if the kernel does not count it.
+    pub run_micros: u64,
     /// How long its threads were ready to run and had no CPU, in microseconds; 0 if the kernel does not count it.
     pub waited_micros: u64,
     /// Threads now.
@@ -57,7 +61,10 @@ impl Cost {
         bytes: u64,
     ) -> Self {
         let spent = |before: u64, after: u64| number::float(after.saturating_sub(before)) / 1e6;
-        let cpu_seconds = spent(before.cpu_micros, after.cpu_micros);
+        let cpu_seconds = exact(
+            spent(before.cpu_micros, after.cpu_micros),
+            spent(before.run_micros, after.run_micros),
+        );
         let waited = spent(before.waited_micros, after.waited_micros);
         let gbit = number::float(bytes) * 8.0 / 1e9;
         Self {
@@ -70,6 +77,15 @@ impl Cost {
             rss: after.rss,
             udp_drops: after.udp_drops.saturating_sub(before.udp_drops),
         }
+    }
+}
+
+/// The exact figure if it is of the same threads, which it is unless it differs by more than the other is rounded.
+fn exact(rounded: f64, exact: f64) -> f64 {
+    if (rounded - exact).abs() <= ROUNDING {
+        exact
+    } else {
+        rounded
     }
 }
 
@@ -89,9 +105,11 @@ pub fn usage(pid: u32) -> Result<Usage, String> {
         parse_stat(&stat).ok_or_else(|| format!("/proc/{pid}/stat is not understood: {stat}"))?;
     let status = read("status")?;
     let rss = parse_rss(&status).unwrap_or(0);
+    let (run_micros, waited_micros) = scheduled(pid);
     Ok(Usage {
         cpu_micros: ticks.saturating_mul(1_000_000 / TICKS_PER_SECOND),
-        waited_micros: waited_micros(pid),
+        run_micros,
+        waited_micros,
         threads,
         rss,
         udp_drops: udp_drops(pid),
@@ -121,20 +139,21 @@ fn parse_rss(status: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
-/// How long the threads that there are waited for a CPU.
-fn waited_micros(pid: u32) -> u64 {
+/// How long the threads that there are ran, and how long they waited for a CPU, in microseconds.
+fn scheduled(pid: u32) -> (u64, u64) {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return 0;
+        return (0, 0);
     };
     threads
         .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok())
         .filter_map(|text| parse_schedstat(&text))
-        .sum()
+        .fold((0, 0), |sum, thread| (sum.0 + thread.0, sum.1 + thread.1))
 }
 
-fn parse_schedstat(text: &str) -> Option<u64> {
-    let nanos: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
-    Some(nanos / 1000)
+fn parse_schedstat(text: &str) -> Option<(u64, u64)> {
+    let mut nanos = text.split_whitespace().map(str::parse::<u64>);
+    let (ran, waited) = (nanos.next()?.ok()?, nanos.next()?.ok()?);
+    Some((ran / 1000, waited / 1000))
 }
 
 /// Packets that the UDP sockets of a process had no room for.
@@ -200,8 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn the_second_number_of_schedstat_is_the_waiting() {
-        assert_eq!(parse_schedstat("123456789 2500000 42\n"), Some(2500));
+    fn schedstat_tells_running_and_waiting() {
+        let times = parse_schedstat("123456789 2500000 42\n");
+        assert_eq!(times, Some((123_456, 2500)));
         assert_eq!(parse_schedstat("nonsense"), None);
     }
 
@@ -221,13 +241,15 @@ mod tests {
     fn cost_is_what_was_used_meanwhile() {
         let before = Usage {
             cpu_micros: 1_000_000,
+            run_micros: 900_000,
             waited_micros: 0,
             threads: 1,
             rss: 5,
             udp_drops: 3,
         };
         let after = Usage {
-            cpu_micros: 3_000_000,
+            cpu_micros: 3_010_000,
+            run_micros: 2_900_000,
             waited_micros: 500_000,
             threads: 2,
             rss: 7,
@@ -239,6 +261,15 @@ mod tests {
         assert_eq!(cost.cpu_seconds_per_gbit, Some(2.0));
         assert_eq!(cost.cpu_micros_per_delivery, Some(2000.0));
         assert_eq!((cost.threads, cost.rss, cost.udp_drops), (2, 7, 1));
+        let a_thread_ended = Usage {
+            run_micros: 1_500_000,
+            ..after
+        };
+        let cost = Cost::between(&before, &a_thread_ended, 4.0, 1, 1);
+        assert_eq!(
+            cost.cpu_seconds, 2.01,
+            "the threads that are gone count too"
+        );
         let idle = Cost::between(&before, &after, 4.0, 0, 0);
         assert_eq!(idle.cpu_seconds_per_gbit, None);
     }

@@ -68,8 +68,21 @@ impl Bench {
         assert!(status.success());
     }
 
+    /// Where it writes its report. Only [`Bench::wait`] leaves it there.
+    pub(crate) fn json(&self) -> &Path {
+        &self.json
+    }
+
+    /// Waits for its end, and removes its report.
+    pub(crate) fn end(self) -> Ended {
+        let json = self.json.clone();
+        let ended = self.wait();
+        let _there_may_be_none = fs::remove_file(json);
+        ended
+    }
+
     /// Waits for its end.
-    pub(crate) fn end(mut self) -> Ended {
+    pub(crate) fn wait(mut self) -> Ended {
         let read = |mut from: Box<dyn std::io::Read>| {
             let mut text = String::new();
             from.read_to_string(&mut text).unwrap();
@@ -96,7 +109,6 @@ impl Drop for Bench {
         // It may have ended by itself.
         let _already_over = self.child.kill();
         let _status = self.child.wait();
-        let _left_behind = fs::remove_file(&self.json);
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use oxymoq::flags;
 use oxymoq::runtime::{self, Runtime};
 use oxymoq_core::draft::Draft;
+use oxymoq_core::fanout;
 use oxymoq_core::relay::{self, Relay};
 use oxymoq_core::runtime::{Certificate, ServerSettings, Settings};
 
@@ -30,6 +31,11 @@ pub(crate) fn start(runtime: Runtime) -> u16 {
         let relay = Relay::new(relay::Settings {
             drafts: Draft::ALL.to_vec(),
             paths: vec![Bytes::from_static(b"/moq-relay")],
+            // Little may be under way at the end of a run flat out.
+            fanout: fanout::Limits {
+                max_backlog: 256 << 10,
+                ..fanout::Limits::default()
+            },
             ..relay::Settings::default()
         });
         runtime::serve(runtime, settings, relay, |bound| {

@@ -86,6 +86,14 @@ impl Audience {
         )
     }
 
+    /// Whether everybody who stays got something of every track.
+    pub(super) fn is_flowing(&self) -> bool {
+        self.regulars()
+            .filter(|seat| seat.standing == Standing::Seated)
+            .flat_map(|seat| &seat.subscriptions)
+            .all(|subscription| !subscription.account.is_empty())
+    }
+
     fn regulars(&self) -> impl Iterator<Item = &Seat> {
         self.seats.iter().filter(|seat| seat.kind == Kind::Regular)
     }
@@ -356,8 +364,8 @@ impl Audience {
             return;
         };
         let kind = seat.kind;
-        if let Some(subscription) = seat.find(id) {
-            subscription.request = None;
+        // Objects that left before may still arrive.
+        if seat.find(id).is_some() {
             self.told(
                 kind,
                 format!("the relay ended a subscription: {why}"),

@@ -17,7 +17,7 @@ use oxymoq::client::{self, Server};
 use oxymoq::runtime::{self, Runtime};
 use oxymoq::url::Scheme;
 use oxymoq_core::draft::Draft;
-use oxymoq_core::fanout::{self, Fanout};
+use oxymoq_core::fanout::{self, Fanout, Notice};
 use oxymoq_core::ledger::Ledger;
 use oxymoq_core::peers::Peers;
 use oxymoq_core::publisher::Publisher;
@@ -248,7 +248,14 @@ impl<'a> Load<'a> {
                 None => {}
             }
         }
-        while self.publisher.poll_notice().is_some() {}
+        while let Some(notice) = self.publisher.poll_notice() {
+            if matches!(notice, Notice::Ended { .. }) {
+                self.troubles.add(format!(
+                    "the relay did not take what was published: {} wait for it, the most there may be",
+                    number::bytes(MAX_BACKLOG)
+                ));
+            }
+        }
         if std::mem::take(&mut self.news) {
             self.advance(now);
         }
@@ -456,7 +463,7 @@ impl Application for Load<'_> {
 
     fn poll_dirty(&mut self) -> Option<ConnectionId> {
         let mut dirty = self.publisher.poll_dirty();
-        if dirty.is_none() && !self.is_leaving() {
+        if dirty.is_none() && self.phase.is_flowing() {
             let (now, shape) = (self.publisher.now, &self.job.plan.shape);
             let topped = self
                 .stage
@@ -484,15 +491,23 @@ impl Application for Load<'_> {
     }
 
     fn poll_timeout(&self) -> Option<(Time, &'static str)> {
-        let mut own = vec![(self.next_tick, "tick")];
-        if !self.is_leaving() {
-            own.extend(self.stage.next_due().map(|due| (due, "the next object")));
-            let arrival = self.arrivals.map(|(times, next)| times.due(next));
-            own.extend(arrival.map(|due| (due, "the next subscriber")));
-            let deadline = self.phase.deadline(self.window);
-            own.extend(deadline.map(|at| (at, "the end of a phase")));
-        }
-        let own = own.into_iter().map(|(at, what)| (self.time(at), what));
+        let tick = Some((self.next_tick, "tick"));
+        let [object, arrival, phase] = match self.is_leaving() {
+            true => [None; 3],
+            false => [
+                self.stage.next_due(),
+                self.arrivals.map(|(times, next)| times.due(next)),
+                self.phase.deadline(self.window),
+            ],
+        };
+        let own = [
+            tick,
+            object.map(|due| (due, "the next object")),
+            arrival.map(|due| (due, "the next subscriber")),
+            phase.map(|at| (at, "the end of a phase")),
+        ];
+        let own = own.into_iter().flatten();
+        let own = own.map(|(at, what)| (self.time(at), what)).min();
         self.publisher.poll_timeout().into_iter().chain(own).min()
     }
 

@@ -20,8 +20,10 @@ pub(super) enum Phase {
     Announcing(Moment),
     /// Subscribers come, by then.
     Gathering(Moment),
-    /// Objects flow until then, and none counts.
+    /// Objects flow until then at least, and none counts.
     Warming(Moment),
+    /// Some subscribers still wait for their first object, until then at most.
+    Awaiting(Moment),
     /// Objects of the window leave.
     Measuring,
     /// The last of them arrive, by then.
@@ -36,10 +38,19 @@ impl Phase {
             Self::Announcing(_) => "announcing",
             Self::Gathering(_) => "letting subscribers in",
             Self::Warming(_) => "warming up",
+            Self::Awaiting(_) => "waiting for the first objects",
             Self::Measuring => "measuring",
             Self::Draining(_) => "waiting for the last objects",
             Self::Leaving => "leaving",
         }
+    }
+
+    /// Whether objects are published for which there is no timetable.
+    pub(super) const fn is_flowing(self) -> bool {
+        matches!(
+            self,
+            Self::Gathering(_) | Self::Warming(_) | Self::Awaiting(_) | Self::Measuring
+        )
     }
 
     /// When it ends at the latest.
@@ -48,6 +59,7 @@ impl Phase {
             Self::Announcing(until)
             | Self::Gathering(until)
             | Self::Warming(until)
+            | Self::Awaiting(until)
             | Self::Draining(until) => Some(until),
             Self::Measuring => window.map(|window| window.until),
             Self::Leaving => None,
@@ -83,7 +95,20 @@ impl Load<'_> {
                     self.warm(now, moment);
                 }
             }
-            Phase::Warming(until) if until <= moment => self.begin(moment),
+            Phase::Warming(until) if until <= moment => {
+                self.phase = Phase::Awaiting(moment + plan.patience);
+                self.news = true;
+            }
+            Phase::Awaiting(until) => {
+                // Only from its first object on can a subscriber be expected to get everything.
+                if self.audience.is_flowing() {
+                    self.begin(moment);
+                } else if until <= moment {
+                    self.troubles
+                        .add("a subscriber got no object in time, and was let in".to_owned());
+                    self.begin(moment);
+                }
+            }
             Phase::Measuring => {
                 let is_over = self.window.is_none_or(|window| window.until <= moment);
                 if is_over || self.publisher.peers.is_empty() {
@@ -252,7 +277,7 @@ impl Load<'_> {
         match self.phase {
             Phase::Measuring => self.end_window(clock::now()),
             Phase::Draining(_) => self.conclude(now),
-            Phase::Announcing(_) | Phase::Gathering(_) | Phase::Warming(_) => {
+            Phase::Announcing(_) | Phase::Gathering(_) | Phase::Warming(_) | Phase::Awaiting(_) => {
                 if self.report.runs.is_empty() {
                     self.fail(now, "interrupted before anything was measured".to_owned());
                 } else {

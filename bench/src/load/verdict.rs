@@ -22,7 +22,7 @@ pub(super) fn bottleneck(generator: &Cost, lateness: &Quantiles, early: u64) -> 
     }
     if generator.waited_share > MAX_WAITED_SHARE {
         reasons.push(format!(
-            "the generator was ready to run and had no CPU for {:.0} % of the time; the machine is too busy",
+            "the generator was ready to run and had no CPU for {:.0} % of the time; the machine is too busy for latencies, CPU times still hold",
             generator.waited_share * 100.0
         ));
     }

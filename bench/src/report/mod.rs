@@ -168,9 +168,9 @@ pub struct Churned {
     pub went: u64,
     /// How many of those had got no object.
     pub empty_handed: u64,
-    /// Objects of the window that they got.
+    /// Objects of the window that those who went had got.
     pub delivered: u64,
-    /// Objects of the window that are missing between the first and the last that each got.
+    /// Objects of the window that are missing between the first and the last that each of them had got.
     pub lost: u64,
 }
 
@@ -192,7 +192,8 @@ pub struct Memory {
     pub peak: u64,
     /// At the end of the last window.
     pub end: u64,
-    /// What it grew by to the end of the last window, for each subscriber.
+    /// What it grew by to the end of the last window, for each subscriber: only of use for a relay that was started for
+    /// this run, since allocators keep what they once had.
     pub per_subscriber: Option<u64>,
 }
 
