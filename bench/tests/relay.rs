@@ -31,9 +31,10 @@ pub(crate) fn start(runtime: Runtime) -> u16 {
         let relay = Relay::new(relay::Settings {
             drafts: Draft::ALL.to_vec(),
             paths: vec![Bytes::from_static(b"/moq-relay")],
-            // Little may be under way at the end of a run flat out.
+            // Little may be under way at the end of a run flat out, and who does not read is soon noticed.
             fanout: fanout::Limits {
                 max_backlog: 256 << 10,
+                max_subscriber_lag: 1 << 20,
                 ..fanout::Limits::default()
             },
             ..relay::Settings::default()

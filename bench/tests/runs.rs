@@ -127,6 +127,20 @@ fn flat_out_everything_that_was_published_arrives() {
 }
 
 #[test]
+fn one_that_stops_reading_is_ended_by_the_relay_and_others_lose_nothing() {
+    let port = relay::start(Runtime::default());
+    let line = "--profile stalled --subscribers 1 --size 30000 --rate 20 --duration 60 --drain 60 \
+                --logging oxymoq_bench=DBG";
+    let mut bench = Bench::start("deaf", &flags(port, line));
+    bench.says("who stopped reading");
+    bench.signal("INT");
+    let report = bench.end().report();
+    perfect(&report);
+    let ended = report.stalled.unwrap().ended.unwrap();
+    assert!(ended.contains("TOO_FAR_BEHIND"), "{ended}");
+}
+
+#[test]
 fn every_way_to_the_relay_is_measured() {
     let port = relay::start(Runtime::default());
     let ways = [("moqt", 18), ("moqt", 16), ("https", 18), ("https", 16)];

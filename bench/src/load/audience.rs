@@ -400,6 +400,7 @@ impl Audience {
         match &mut self.stalled {
             Some(stalled) if kind == Kind::Stalled => {
                 if stalled.ended.is_none() {
+                    log::debug!("who stopped reading: {what}");
                     stalled.ended = Some(what);
                     let after = began.map(|from| clock::now().since(from).as_secs_f64());
                     stalled.after_seconds = after;

@@ -25,7 +25,8 @@ use oxymoq_core::runtime::Settings;
 use oxymoq_core::session::{Event, Limits};
 use oxymoq_core::time::{Time, WallTime};
 use oxymoq_core::transport::{
-    Admission, Answer, Application, Closed, ConnectionId, Exit, Incoming, Input, Output, Target,
+    Admission, Answer, Application, Closed, ConnectionId, Dir, Exit, Incoming, Input, Output,
+    Target,
 };
 
 use crate::clock::{self, Moment};
@@ -424,6 +425,24 @@ fn connect(job: &Job, publisher: &mut Publisher) -> ConnectionId {
         .connect(peer, job.server.target(&job.drafts))
 }
 
+/// Whether this is news of a stream of objects, which one that stopped reading leaves unread: flow control fills up, as with
+/// a program that hangs. Answers still are read, so that it hears what the relay makes of that.
+const fn is_data(input: &Input) -> bool {
+    match input {
+        Input::Opened { dir, .. } => matches!(dir, Dir::Uni),
+        Input::Readable(stream) => !stream.is_local(),
+        Input::Connected { .. }
+        | Input::Writable(_)
+        | Input::Stopped { .. }
+        | Input::Acked(_)
+        | Input::CanOpen(_)
+        | Input::Datagram(_)
+        | Input::DatagramRoom
+        | Input::Path { .. }
+        | Input::Closed(_) => false,
+    }
+}
+
 impl Application for Load<'_> {
     fn handle_wall_clock(&mut self, now: Time, _wall: WallTime) {
         if self.offset.is_none() {
@@ -436,8 +455,10 @@ impl Application for Load<'_> {
     }
 
     fn handle_input(&mut self, now: Time, connection: ConnectionId, input: Input) {
-        self.publisher.handle_input(now, connection, input);
-        self.drain(now);
+        if self.deaf != Some(connection) || !is_data(&input) {
+            self.publisher.handle_input(now, connection, input);
+            self.drain(now);
+        }
     }
 
     fn handle_answer(&mut self, now: Time, connection: ConnectionId, answer: Answer) {
@@ -477,11 +498,16 @@ impl Application for Load<'_> {
     }
 
     fn poll_output(&mut self, now: Time, connection: ConnectionId) -> Option<Output> {
-        if self.deaf == Some(connection) {
-            // Nothing is read, so its flow control fills up, as with a program that hangs.
-            return None;
+        let mut output = self.publisher.poll_output(now, connection);
+        while self.deaf == Some(connection)
+            && let Some(Output::Read { stream, .. }) = &output
+            && !stream.is_local()
+        {
+            // What was being read when it stopped reading.
+            self.publisher
+                .handle_answer(now, connection, Answer::Blocked);
+            output = self.publisher.poll_output(now, connection);
         }
-        let output = self.publisher.poll_output(now, connection);
         self.drain(now);
         output
     }
