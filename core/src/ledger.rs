@@ -15,46 +15,180 @@ pub const CHUNK_OVERHEAD: usize = 128;
 /// Smallest chunk that a payload of unknown progress is copied into, in bytes, unless less is left of it.
 const MIN_GROWING_CHUNK: usize = 1 << 10;
 
+/// Most bytes that a shard borrows from the total at a time, and a third of what it keeps at most without need.
+pub const LEASE: usize = 1 << 20;
+
+/// A shard's lease is no more than this part of the limit, shared by all shards: what one keeps is not there for others.
+const PART_OF_LIMIT: usize = 64;
+
 /// Counts the bytes of payloads in memory, and refuses more than its limit.
 ///
 /// Clones share one account. What is charged is given back when the last [`Bytes`] that refers to it is dropped, be it
-/// in a track, in a cache or in a transport's send buffer.
+/// in a track, in a cache or in a transport's send buffer, and on whichever thread.
+///
+/// Shards of one relay share one limit ([`Ledger::shared`]) without meeting at one number for every object: each borrows
+/// from the total in leases of up to [`LEASE`] and charges against what it borrowed. All leases together stay within the
+/// limit, so what is charged does; a shard may be refused while others keep a little that they do not use.
 #[derive(Clone)]
 pub struct Ledger(Arc<Account>);
 
+/// What one shard has of the total.
 struct Account {
-    used: AtomicUsize,
+    total: Arc<Total>,
+    shard: usize,
+}
+
+/// What all shards share.
+struct Total {
     limit: usize,
+    lease: usize,
+    /// What was lent to all shards. What is charged is this less what they have to spare.
+    lent: Counter,
+    /// What each shard has borrowed and not charged.
+    spare: Box<[Counter]>,
+}
+
+/// A number that others do not share a cache line with.
+#[derive(Default)]
+#[repr(align(128))]
+struct Counter(AtomicUsize);
+
+impl Counter {
+    fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Changes it, unless `change` says `None`. Returns what it was before.
+    fn change(&self, change: impl FnMut(usize) -> Option<usize>) -> Option<usize> {
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change)
+            .ok()
+    }
+
+    fn add(&self, bytes: usize) -> usize {
+        self.0.fetch_add(bytes, Ordering::Relaxed)
+    }
+
+    fn subtract(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Account {
+    fn spare(&self) -> &Counter {
+        // There is one for each.
+        self.total.spare.get(self.shard).unwrap_or(&self.total.lent)
+    }
+
+    /// Takes from what was borrowed.
+    fn take(&self, bytes: usize) -> bool {
+        let taken = self.spare().change(|spare| spare.checked_sub(bytes));
+        taken.is_some()
+    }
+
+    /// Borrows what is missing for `bytes`, and some more if there is. False if there is not as much.
+    fn borrow(&self, bytes: usize) -> bool {
+        let missing = bytes.saturating_sub(self.spare().now());
+        if missing == 0 {
+            return true; // Somebody gave something back meanwhile.
+        }
+        let total = &self.total;
+        let lent = |before: usize| {
+            let free = total.limit.saturating_sub(before);
+            (missing <= free).then(|| missing.max(total.lease).min(free))
+        };
+        let Some(before) = total.lent.change(|now| Some(now + lent(now)?)) else {
+            return false;
+        };
+        self.spare().add(lent(before).unwrap_or(0));
+        true
+    }
+
+    /// Takes even what cannot be borrowed.
+    fn take_always(&self, bytes: usize) {
+        if !self.take(bytes) {
+            let spare = self.spare().0.swap(0, Ordering::Relaxed);
+            // Somebody may have given something back meanwhile.
+            match bytes.checked_sub(spare) {
+                Some(missing) => {
+                    self.total.lent.add(missing);
+                }
+                None => {
+                    self.spare().add(spare - bytes);
+                }
+            }
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        let total = &self.total;
+        let spare = self.spare().add(bytes).saturating_add(bytes);
+        let kept = if total.lent.now() > total.limit {
+            0
+        } else {
+            total.lease
+        };
+        if spare > kept.saturating_mul(3) {
+            let before = self.spare().change(|now| (now > kept).then_some(kept));
+            total
+                .lent
+                .subtract(before.map_or(0, |before| before - kept));
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let spare = self.spare().0.swap(0, Ordering::Relaxed);
+        self.total.lent.subtract(spare);
+    }
 }
 
 impl Ledger {
     /// An empty account of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self(Arc::new(Account {
-            used: AtomicUsize::new(0),
-            limit,
+            total: Arc::new(Total::new(limit, 1)),
+            shard: 0,
         }))
     }
 
-    /// Bytes charged and not given back.
-    pub fn used(&self) -> usize {
-        self.0.used.load(Ordering::Relaxed)
+    /// Accounts for so many shards, at least one, of at most `limit` bytes together.
+    pub fn shared(limit: usize, shards: usize) -> Vec<Self> {
+        let total = Arc::new(Total::new(limit, shards.max(1)));
+        let account = |shard| {
+            Self(Arc::new(Account {
+                total: Arc::clone(&total),
+                shard,
+            }))
+        };
+        (0..shards.max(1)).map(account).collect()
     }
 
-    /// The most that may be charged, in bytes.
+    /// Bytes charged and not given back, by all shards; while others are at work, about so many.
+    pub fn used(&self) -> usize {
+        let total = &self.0.total;
+        let spare: usize = total.spare.iter().map(Counter::now).sum();
+        total.lent.now().saturating_sub(spare)
+    }
+
+    /// Whether more than so many bytes are charged by all shards. Cheaper than [`Ledger::used`] if it is much less.
+    pub fn is_above(&self, bytes: usize) -> bool {
+        self.0.total.lent.now() > bytes && self.used() > bytes
+    }
+
+    /// The most that may be charged by all shards, in bytes.
     pub fn limit(&self) -> usize {
-        self.0.limit
+        self.0.total.limit
     }
 
     /// Charges `bytes`, to be given back when the charge is dropped; `None` if the limit would be passed.
     pub fn charge(&self, bytes: usize) -> Option<Charge> {
-        self.0
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes)
-                    .filter(|total| *total <= self.0.limit)
-            })
-            .ok()?;
+        while !self.0.take(bytes) {
+            if !self.0.borrow(bytes) {
+                return None;
+            }
+        }
         Some(Charge {
             account: Arc::clone(&self.0),
             bytes,
@@ -63,7 +197,9 @@ impl Ledger {
 
     /// Charges `bytes` even beyond the limit: for small things whose number another limit bounds.
     pub fn charge_always(&self, bytes: usize) -> Charge {
-        self.0.used.fetch_add(bytes, Ordering::Relaxed);
+        if !(self.0.take(bytes) || self.0.borrow(bytes) && self.0.take(bytes)) {
+            self.0.take_always(bytes);
+        }
         Charge {
             account: Arc::clone(&self.0),
             bytes,
@@ -95,6 +231,19 @@ impl Ledger {
     }
 }
 
+impl Total {
+    fn new(limit: usize, shards: usize) -> Self {
+        Self {
+            limit,
+            lease: LEASE.min(limit / PART_OF_LIMIT / shards),
+            lent: Counter::default(),
+            spare: std::iter::repeat_with(Counter::default)
+                .take(shards)
+                .collect(),
+        }
+    }
+}
+
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Ledger({} of {} bytes)", self.used(), self.limit())
@@ -109,7 +258,7 @@ pub struct Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.give_back(self.bytes);
     }
 }
 

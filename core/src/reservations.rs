@@ -6,6 +6,8 @@
 //! [`Ledger`]: crate::ledger::Ledger
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::runtime::TransportSettings;
 use crate::transport::ConnectionId;
@@ -20,11 +22,48 @@ pub const STREAM_BYTES: u64 = 64;
 /// One part in so many of the memory is not for wider windows, so that publishers do not keep subscribers out.
 const NOT_FOR_WINDOWS: u64 = 4;
 
+/// What the connections of all shards of a relay have reserved. Clones share one account.
+#[derive(Clone, Debug, Default)]
+pub struct Reserve(Arc<Totals>);
+
+#[derive(Debug, Default)]
+struct Totals {
+    bytes: AtomicU64,
+    connections: AtomicUsize,
+}
+
+impl Reserve {
+    /// Bytes set aside by all shards.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Connections of all shards.
+    pub fn connections(&self) -> usize {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
+    /// Sets bytes aside, unless there are more than `most` then.
+    fn try_add(&self, bytes: u64, most: u64) -> bool {
+        let add = |now: u64| now.checked_add(bytes).filter(|sum| *sum <= most);
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.0.bytes.fetch_update(set, fetch, add).is_ok()
+    }
+
+    fn add(&self, bytes: u64) {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, bytes: u64) {
+        self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 /// Sets memory aside for connections, and no more than there is.
 #[derive(Debug)]
 pub struct Reservations {
     limit: u64,
-    reserved: u64,
+    reserve: Reserve,
     costs: Costs,
     connections: BTreeMap<ConnectionId, Reserved>,
     /// Publishers that got less than a publisher's window.
@@ -58,7 +97,7 @@ impl Reservations {
         let more = publisher_streams.saturating_sub(transport.max_uni_streams);
         Self {
             limit,
-            reserved: 0,
+            reserve: Reserve::default(),
             costs: Costs {
                 connection: CONNECTION_BYTES.saturating_add(streams.saturating_mul(STREAM_BYTES)),
                 receive_window: transport.receive_window,
@@ -70,9 +109,21 @@ impl Reservations {
         }
     }
 
-    /// Bytes set aside.
-    pub const fn reserved(&self) -> u64 {
-        self.reserved
+    /// With the other shards' reservations, whose limit is the same. To be called before there are any here.
+    #[must_use]
+    pub fn sharing(mut self, reserve: Reserve) -> Self {
+        self.reserve = reserve;
+        self
+    }
+
+    /// Bytes set aside, by all shards.
+    pub fn reserved(&self) -> u64 {
+        self.reserve.bytes()
+    }
+
+    /// Connections for which there is something set aside, by all shards.
+    pub fn connections(&self) -> usize {
+        self.reserve.connections()
     }
 
     /// The most that may be, in bytes.
@@ -88,17 +139,29 @@ impl Reservations {
     }
 
     /// Whether there is room for one more.
-    pub const fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.cost() <= self.free()
     }
 
     /// Sets memory aside for a client that is let in. False: there is none.
     pub fn accept(&mut self, connection: ConnectionId) -> bool {
-        let has_room = self.has_room();
+        self.release(connection);
+        let has_room = self.hold();
         if has_room {
-            self.insert(connection, self.costs.receive_window, self.cost());
+            self.assign(connection);
         }
         has_room
+    }
+
+    /// Sets memory aside for a client that is about to be let in; [`Reservations::assign`] says which. False: there is none.
+    #[must_use]
+    pub fn hold(&self) -> bool {
+        self.reserve.try_add(self.cost(), self.limit)
+    }
+
+    /// What was [held](Reservations::hold) is for this connection.
+    pub fn assign(&mut self, connection: ConnectionId) {
+        self.insert(connection, self.costs.receive_window, self.cost());
     }
 
     /// Sets memory aside for a connection that this side opens, which has a publisher's window from the start: wanted by
@@ -111,6 +174,8 @@ impl Reservations {
             costs.publisher_streams,
         ];
         let bytes = bytes.into_iter().fold(0, u64::saturating_add);
+        self.release(connection);
+        self.reserve.add(bytes);
         self.insert(connection, costs.publisher_window, bytes);
     }
 
@@ -127,7 +192,12 @@ impl Reservations {
             0
         };
         let missing = self.costs.publisher_window.saturating_sub(reserved.window);
-        let more = missing.min(spare.saturating_sub(streams));
+        let mut more = missing.min(spare.saturating_sub(streams));
+        let most = most_for_windows(self.limit);
+        // Another shard may have been faster.
+        if more > 0 && !self.reserve.try_add(more.saturating_add(streams), most) {
+            more = 0;
+        }
         if more < missing {
             self.wanting.insert(connection);
         } else {
@@ -139,7 +209,6 @@ impl Reservations {
         let bytes = more.saturating_add(streams);
         reserved.window = reserved.window.saturating_add(more);
         reserved.bytes = reserved.bytes.saturating_add(bytes);
-        self.reserved = self.reserved.saturating_add(bytes);
         Some(reserved.window)
     }
 
@@ -147,7 +216,9 @@ impl Reservations {
     pub fn release(&mut self, connection: ConnectionId) {
         self.wanting.remove(&connection);
         if let Some(reserved) = self.connections.remove(&connection) {
-            self.reserved = self.reserved.saturating_sub(reserved.bytes);
+            self.reserve.subtract(reserved.bytes);
+            let connections = &self.reserve.0.connections;
+            connections.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -164,21 +235,36 @@ impl Reservations {
         Some((connection, window))
     }
 
-    const fn free(&self) -> u64 {
-        self.limit.saturating_sub(self.reserved)
+    fn free(&self) -> u64 {
+        self.limit.saturating_sub(self.reserve.bytes())
     }
 
     /// What wider windows may take.
-    const fn spare(&self) -> u64 {
-        self.free().saturating_sub(self.limit / NOT_FOR_WINDOWS)
+    fn spare(&self) -> u64 {
+        most_for_windows(self.limit).saturating_sub(self.reserve.bytes())
     }
 
     fn insert(&mut self, connection: ConnectionId, window: u64, bytes: u64) {
         self.release(connection);
-        self.reserved = self.reserved.saturating_add(bytes);
+        self.reserve.0.connections.fetch_add(1, Ordering::Relaxed);
         self.connections
             .insert(connection, Reserved { window, bytes });
     }
+}
+
+impl Drop for Reservations {
+    /// A shard that ends gives back what its connections had.
+    fn drop(&mut self) {
+        let connections: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for connection in connections {
+            self.release(connection);
+        }
+    }
+}
+
+/// How much may be set aside if some of it is for wider windows.
+const fn most_for_windows(limit: u64) -> u64 {
+    limit.saturating_sub(limit / NOT_FOR_WINDOWS)
 }
 
 #[cfg(test)]

@@ -8,4 +8,5 @@
 
 mod embedded;
 mod networks;
+mod shards;
 mod wire;

@@ -213,13 +213,20 @@ impl Fanout {
         }
     }
 
-    /// Every table that is not empty, by name and size.
+    /// Every table that is not empty, by name and size. Connections that stay may be there, without subscriptions.
     #[cfg(feature = "sim")]
-    pub(crate) fn left_over(&self) -> [(&'static str, usize); 12] {
+    pub(crate) fn left_over(
+        &self,
+        stays: impl Fn(ConnectionId) -> bool,
+    ) -> [(&'static str, usize); 12] {
+        let is_left = |(id, peer): &(&ConnectionId, &Connection)| {
+            !peer.subscriptions.is_empty() || !stays(**id)
+        };
+        let connections = self.connections.iter().filter(is_left).count();
         [
             ("live tracks", self.tracks.len()),
             ("streams into live tracks", self.ingests.len()),
-            ("connections with subscriptions", self.connections.len()),
+            ("connections with subscriptions", connections),
             ("subscriptions", self.subscriptions),
             ("unsettled connections", self.unsettled),
             ("dirty tracks", self.dirty_tracks.len()),

@@ -107,7 +107,7 @@ impl Fanout {
     /// Whether memory for objects is nearly used up.
     pub fn is_pressed(&self) -> bool {
         let most = self.ledger.limit();
-        self.ledger.used() > (most / 8).saturating_mul(PRESSED)
+        self.ledger.is_above((most / 8).saturating_mul(PRESSED))
     }
 
     /// Ends the subscriptions that hold the first half of a subgroup with nearly as many objects as it may have, if

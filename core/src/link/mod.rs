@@ -36,7 +36,7 @@ use crate::relay::Relay;
 use crate::session::Limits;
 use crate::time::Time;
 use crate::transport::{
-    Answer, Application, Closed, ConnectionId, Dir, Input, Output, Room, StreamId,
+    Answer, Application as _, Closed, ConnectionId, Dir, Input, Output, Room, StreamId,
 };
 use stream::{Ending, Receiving, Sending, Stream};
 

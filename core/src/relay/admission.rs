@@ -27,12 +27,12 @@ impl Relay {
             return Admission::Refuse;
         }
         let limits = &self.settings.limits;
-        if self.peers_here() >= limits.max_connections {
+        if self.reservations.connections() >= limits.max_connections {
             let full = Full::Connections(limits.max_connections);
             self.tell_refusal(now, incoming, &full);
             return Admission::Refuse;
         }
-        if !self.reservations.has_room() {
+        if !self.reservations.hold() {
             if !incoming.is_validated {
                 return Admission::Retry;
             }
@@ -54,7 +54,7 @@ impl Relay {
             &self.settings.drafts,
         );
         let connection = self.publisher.peers.accept(peer, incoming.remote);
-        self.reservations.accept(connection);
+        self.reservations.assign(connection);
         Admission::Accept(connection)
     }
 

@@ -102,7 +102,7 @@ impl Relay {
         authority: bytes::Bytes,
         path: bytes::Bytes,
     ) -> Option<ConnectionId> {
-        let is_full = self.peers_here() >= self.settings.limits.max_connections;
+        let is_full = self.reservations.connections() >= self.settings.limits.max_connections;
         if self.shutdown != Shutdown::Running || is_full || !self.reservations.has_room() {
             return None;
         }

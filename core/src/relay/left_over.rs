@@ -40,7 +40,7 @@ impl Relay {
             ("bytes of objects", self.ledger().used()),
         ];
         let is_running = self.shutdown == Shutdown::Running;
-        let of_fanout = self.publisher.fanout.left_over();
+        let of_fanout = self.publisher.fanout.left_over(|peer| self.is_link(peer));
         let all = own.into_iter().chain(of_fanout);
         all.filter(|(_, left)| is_running && *left > 0).collect()
     }

@@ -33,7 +33,7 @@ use std::fmt;
 use log::debug;
 
 pub use routes::Origin;
-pub use settings::{Limits, Settings};
+pub use settings::{Limits, Settings, Shared};
 
 use crate::code::{DoneCode, RequestCode, ResetCode, SessionCode};
 use crate::fanout::{Fanout, IngestId, Notice, SourceId, TrackId};
@@ -136,17 +136,25 @@ enum Shutdown {
 
 impl Relay {
     /// A relay without peers.
-    pub fn new(mut settings: Settings) -> Self {
+    pub fn new(settings: Settings) -> Self {
+        let shared = Shared::one(&settings);
+        Self::sharded(settings, shared)
+    }
+
+    /// One of several shards of a relay, without peers. The settings are the same in all of them; their limits of memory and
+    /// connections are for all together, the others for each.
+    pub fn sharded(mut settings: Settings, shared: Shared) -> Self {
         // Paused streams hold up to their window each, and control needs the other half of the connection's.
         let pausable = settings.transport.pausable_streams();
         let sessions = &mut settings.session;
         sessions.max_paused_streams = sessions.max_paused_streams.min(pausable);
-        let ledger = Ledger::new(settings.limits.max_object_bytes);
+        let Shared { ledger, reserve } = shared;
         let reservations = Reservations::new(
             settings.limits.max_transport_bytes,
             &settings.transport,
             settings.session.max_incoming_data_streams,
-        );
+        )
+        .sharing(reserve);
         let journal = journal::Journal::new(&settings.limits);
         let mut fanout = Fanout::new(settings.fanout.clone(), ledger);
         fanout.tell_complete();

@@ -157,16 +157,15 @@ impl Routes {
         namespace
             .prefixes()
             .rev()
-            .filter_map(|prefix| {
+            .flat_map(|prefix| {
                 let announced = self.publishers.get(&prefix);
                 let learned = self.learned.get(&prefix);
                 let is_announced = announced.is_some();
                 let counts =
                     move |asked: &&Origin| !is_announced || self.links.contains(&asked.connection);
                 let learned = learned.into_iter().flatten().filter(counts);
-                Some(announced.into_iter().flatten().chain(learned))
+                announced.into_iter().flatten().chain(learned)
             })
-            .flatten()
             .copied()
             .collect()
     }

@@ -8,6 +8,8 @@ use crate::cache;
 use crate::draft::Draft;
 use crate::fanout;
 use crate::fetches;
+use crate::ledger::Ledger;
+use crate::reservations::Reserve;
 use crate::runtime::TransportSettings;
 use crate::session;
 
@@ -50,6 +52,35 @@ impl Default for Settings {
             cache: cache::Limits::default(),
             fetches: fetches::Limits::default(),
             transport: TransportSettings::default(),
+        }
+    }
+}
+
+/// What one shard of a relay has in common with the others: the accounts of memory and connections.
+///
+/// Made once for all shards, and then handed to each, on whichever thread that runs.
+#[derive(Debug)]
+pub struct Shared {
+    pub(super) ledger: Ledger,
+    pub(super) reserve: Reserve,
+}
+
+impl Shared {
+    /// For so many shards, at least one, of a relay that is set up like this: one for each.
+    pub fn new(settings: &Settings, shards: usize) -> Vec<Self> {
+        let reserve = Reserve::default();
+        let ledgers = Ledger::shared(settings.limits.max_object_bytes, shards);
+        let share = |ledger| Self {
+            ledger,
+            reserve: reserve.clone(),
+        };
+        ledgers.into_iter().map(share).collect()
+    }
+
+    pub(super) fn one(settings: &Settings) -> Self {
+        Self {
+            ledger: Ledger::new(settings.limits.max_object_bytes),
+            reserve: Reserve::default(),
         }
     }
 }

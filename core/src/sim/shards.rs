@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::link::{FRAME_COST, Frame, Link, MAX_IN_FLIGHT, Shard};
-use crate::relay::{Relay, Settings};
+use crate::relay::{Relay, Settings, Shared};
 use crate::time::{Time, WallTime};
 use crate::transport::{
     Admission, Answer, Application, ConnectionId, Exit, Incoming, Input, Output, Target,
@@ -28,6 +28,8 @@ pub struct Shards {
     ways: BTreeMap<(usize, usize), Way>,
     /// How late a frame may be.
     lateness: Duration,
+    /// The most that was ever under way in one direction of a link.
+    fullest: usize,
     has_links: bool,
 }
 
@@ -41,7 +43,8 @@ struct Way {
 impl Shards {
     /// So many shards, at least one, of a relay that is set up like this; frames may be so late.
     pub fn new(seed: u64, shards: usize, settings: &Settings, lateness: Duration) -> Self {
-        let relays = (0..shards.max(1)).map(|_| Relay::new(settings.clone()));
+        let shared = Shared::new(settings, shards).into_iter();
+        let relays = shared.map(|shared| Relay::sharded(settings.clone(), shared));
         Self {
             now: Time::ZERO,
             random: Random::new(seed),
@@ -49,6 +52,7 @@ impl Shards {
             links: BTreeMap::new(),
             ways: BTreeMap::new(),
             lateness,
+            fullest: 0,
             has_links: false,
         }
     }
@@ -62,6 +66,7 @@ impl Shards {
             links: BTreeMap::new(),
             ways: BTreeMap::new(),
             lateness: Duration::ZERO,
+            fullest: 0,
             has_links: false,
         }
     }
@@ -69,6 +74,11 @@ impl Shards {
     /// The shards.
     pub fn relays(&self) -> &[Relay] {
         &self.relays
+    }
+
+    /// The most bytes that were ever on their way in one direction of a link, with [`FRAME_COST`] for each frame.
+    pub const fn fullest(&self) -> usize {
+        self.fullest
     }
 
     /// See [`Relay::connect`]; from any shard.
@@ -151,6 +161,7 @@ impl Shards {
             way.bytes += cost(&frame);
             way.frames.push_back((due, frame));
         }
+        self.fullest = self.fullest.max(way.bytes);
         assert!(
             way.bytes <= MAX_IN_FLIGHT + EXCESS,
             "too much is under way: {} bytes",

@@ -254,10 +254,12 @@ impl Relay {
     /// Frees memory from the cache while live objects still have some (see `cache_high_water`).
     pub(super) fn relieve_cache(&mut self) {
         let ledger = self.publisher.fanout.ledger();
-        let (used, limit) = (ledger.used(), ledger.limit());
         let percent = usize::from(self.settings.limits.cache_high_water.min(100));
-        let most = limit / 100 * percent;
-        let mut used = used;
+        let most = ledger.limit() / 100 * percent;
+        if !ledger.is_above(most) {
+            return;
+        }
+        let mut used = ledger.used();
         while let Some(surplus) = used.checked_sub(most).filter(|surplus| *surplus > 0) {
             // The cache counts in its own way, so once may not be enough.
             let surplus = u64::try_from(surplus).unwrap_or(u64::MAX);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::relay::{Relay, Settings as RelaySettings};
+use crate::relay::Settings as RelaySettings;
 use crate::runtime::TransportSettings;
 use crate::session::{Limits, Role, Settings, Underlay};
 use crate::transport::{ConnectionId, Target};
@@ -12,6 +12,8 @@ use crate::wire::name::{FullTrackName, TrackName, TrackNamespace};
 
 use super::super::network::Access;
 use super::super::program::{Part, Program};
+use super::super::random::Random;
+use super::super::shards::Shards;
 use super::super::world::{NodeId, World};
 use super::book::Book;
 use super::plan::{Path, Plan, TransportPlan};
@@ -21,6 +23,9 @@ use super::viewer::Viewer;
 const PORT: u16 = 4433;
 /// Both ends notice within twice this that the other one is gone.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// How late a frame between shards may be: a turn of a busy thread.
+const LATENESS: Duration = Duration::from_millis(2);
 
 /// A node and whether it is there.
 #[derive(Debug)]
@@ -84,6 +89,19 @@ fn transport(plan: &TransportPlan) -> TransportSettings {
     transport
 }
 
+/// Of how many shards a relay is, and the seed for what happens between them. Half of all have one.
+fn shards(plan: &Plan, relay: usize) -> (u64, usize) {
+    let relay = u64::try_from(relay).unwrap_or(u64::MAX);
+    let seed = plan.seed.wrapping_add(relay);
+    let mut random = Random::new(seed);
+    let count = if random.chance(500) {
+        1
+    } else {
+        random.length(3) + 1
+    };
+    (seed, count)
+}
+
 /// How relays of this plan are set up.
 fn settings(plan: &Plan) -> RelaySettings {
     let mut settings = RelaySettings::default();
@@ -100,7 +118,8 @@ fn settings(plan: &Plan) -> RelaySettings {
 /// Adds a relay, or one in the place of one that crashed.
 pub(super) fn add_relay(world: &mut World, plan: &Plan, relay: usize) -> NodeId {
     let name = host(relay);
-    let application = Relay::new(settings(plan));
+    let (seed, shards) = shards(plan, relay);
+    let application = Shards::new(seed, shards, &settings(plan), LATENESS);
     let node = world.add(&name, application, transport(&plan.transport));
     let drafts = crate::draft::Draft::ALL;
     let mut alpns = drafts.map(|draft| alpn(draft.profile().alpn)).to_vec();
@@ -139,8 +158,9 @@ pub(super) fn connect_relay(
         web_transport: false,
     };
     let target = target(parent, access);
-    world.with(from.node, |relay: &mut Relay, _| {
+    world.with(from.node, |relay: &mut Shards, now| {
         relay.connect(
+            now,
             target,
             Bytes::from_static(b"relay"),
             Bytes::from_static(b"/"),

@@ -11,6 +11,7 @@ use crate::transport::{Closed, Exit};
 use crate::wire::name::FullTrackName;
 
 use super::super::program::Program;
+use super::super::shards::Shards;
 use super::super::world::World;
 use super::book::Book;
 use super::judge::Heard;
@@ -198,7 +199,10 @@ impl<'a> Play<'a> {
 
     fn check(&mut self) -> Result<(), String> {
         for slot in self.relays.iter().filter(|slot| slot.alive) {
-            let ledger = self.world.node::<Relay>(slot.node).ledger();
+            let shards = self.world.node::<Shards>(slot.node).relays();
+            let Some(ledger) = shards.first().map(Relay::ledger) else {
+                continue;
+            };
             if ledger.used() > ledger.limit().saturating_add(SMALL_THINGS) {
                 return Err(format!("a relay holds more than it may: {ledger:?}"));
             }
@@ -322,7 +326,7 @@ impl<'a> Play<'a> {
             .enumerate()
             .filter(|(_, slot)| slot.alive)
         {
-            let left = self.world.node::<Relay>(slot.node).left_over();
+            let left = self.world.node::<Shards>(slot.node).left_over();
             if !left.is_empty() {
                 return Err(format!("relay {number} still has {left:#?}"));
             }
