@@ -104,6 +104,7 @@ impl Session {
         {
             let code = self.reset_number(ResetCode::ExcessiveLoad);
             self.lost_ids = self.lost_ids.saturating_add(1);
+            self.lose_updates();
             self.topology.abandon(oldest, code);
         }
     }

@@ -9,6 +9,7 @@ use super::close::Close;
 use super::event::{Event, Refusal, Response};
 use super::params;
 use super::request::{Kind, Open, Side, Stage};
+use super::timer::Timer;
 use crate::code::{RequestCode, ResetCode, SessionCode};
 use crate::draft::PublishOkForm;
 use crate::wire::Role;
@@ -281,6 +282,8 @@ impl Session {
             open.stage = Stage::Late;
             open.stream = None;
         }
+        // It need not move any more.
+        self.timers.stop(Timer::RequestGoAway(id));
         // The stream is over on both sides; only objects outlive it.
         if let Some(stream) = stream {
             self.close_lane(stream);

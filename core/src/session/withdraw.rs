@@ -256,6 +256,7 @@ impl Session {
 
     fn silent_stream_ended(&mut self, stream: StreamId) {
         self.lost_ids = self.lost_ids.saturating_add(1);
+        self.lose_updates();
         let code = self.reset_number(ResetCode::Cancelled);
         self.topology.ended_receiving(stream);
         self.topology.abandon(stream, code);

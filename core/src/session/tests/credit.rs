@@ -83,10 +83,11 @@ fn v29_stream_that_ended_unread_accounts_for_a_skipped_id_in_16() {
     let mut peer = Scripted::new(Draft::D16, Role::Server);
     let lost = peer.open(Dir::Bi);
     peer.send_reset(lost, 0);
-    peer.asked(&Message::Subscribe(subscribe(2, "v")));
+    // A request and an update of it were on that stream.
+    peer.asked(&Message::Subscribe(subscribe(4, "v")));
     peer.pass(settings(Role::Server).limits.request_id_gap_timeout);
     peer.assert_alive();
-    peer.asked(&Message::Subscribe(subscribe(4, "w")));
+    peer.asked(&Message::Subscribe(subscribe(6, "w")));
 }
 
 #[test]

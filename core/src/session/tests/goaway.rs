@@ -264,6 +264,29 @@ fn b170_request_that_does_not_move_in_time_is_reset_with_going_away_in_18() {
 }
 
 #[test]
+fn request_that_ends_before_it_moves_ends_once() {
+    let mut peer = Scripted::new(Draft::D18, Role::Client);
+    let (id, stream) = peer.accepted(Request::Subscribe(subscribe(0, "v")));
+    peer.session
+        .go_away(peer.now, Some(id), within(500))
+        .unwrap();
+    peer.say_on(
+        stream,
+        &Message::PublishDone(PublishDone {
+            request_id: None,
+            code: DoneCode::TrackEnded,
+            // One is still awaited when the time is over.
+            stream_count: Some(1),
+            reason: Bytes::new(),
+        }),
+    );
+    assert!(matches!(peer.event(), Some(Event::Done { .. })));
+    peer.pass(Duration::from_millis(501));
+    assert_eq!(peer.event(), None);
+    peer.assert_alive();
+}
+
+#[test]
 fn goaway_for_one_request_cannot_be_said_in_16() {
     let mut peer = Scripted::new(Draft::D16, Role::Client);
     let (id, _) = peer.accepted(Request::Subscribe(subscribe(0, "v")));
