@@ -13,6 +13,7 @@ pub mod limits;
 pub mod logging;
 pub mod mlog;
 pub mod runtime;
+pub mod shards;
 #[cfg(test)]
 mod tests;
 pub mod text_client;

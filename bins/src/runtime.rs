@@ -7,8 +7,13 @@ use clap::ValueEnum;
 use oxymoq_core::runtime::{Certificate, Settings, TransportSettings};
 use oxymoq_core::transport::{Application, Exit};
 
+use crate::shards::run_threads;
+
 #[cfg(not(any(feature = "tokio", feature = "smol")))]
 compile_error!("choose a runtime: build with the feature `tokio`, the feature `smol`, or both");
+
+/// The most threads that [`serve_threads`] divides clients among.
+pub const MAX_THREADS: u8 = oxymoq_tls::Shard::MAX;
 
 /// The runtimes that this program was built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -121,36 +126,108 @@ pub fn serve(
     launch(runtime, settings, |_bell| application, announce)
 }
 
+/// Runs a server on so many threads until it is told to stop; `applications` makes one for each of these wakers, whose number
+/// is smaller where the system cannot divide clients among threads. `announce` as with [`serve`].
+///
+/// # Errors
+///
+/// A sentence that says what the system or the settings did not allow, or which thread failed.
+pub fn serve_threads<A: Application + Send + 'static>(
+    runtime: Runtime,
+    settings: Settings,
+    threads: u8,
+    applications: impl FnOnce(&[Waker]) -> Vec<A>,
+    announce: impl FnOnce(&Bound) -> Result<(), String>,
+) -> Result<Exit, String> {
+    let is_self_signed = is_self_signed(&settings);
+    let endpoints = Endpoint::bind(runtime, settings, threads)?;
+    if let Some(endpoint) = endpoints.first() {
+        announce(&endpoint.bound(is_self_signed))?;
+    }
+    let wakers: Vec<Waker> = endpoints.iter().map(Endpoint::waker).collect();
+    log::info!("serving on {} threads", wakers.len());
+    let mut shards = endpoints.into_iter().zip(applications(&wakers));
+    if wakers.len() == 1
+        && let Some((endpoint, mut application)) = shards.next()
+    {
+        return endpoint.run(&mut application);
+    }
+    run_threads(shards.map(|(endpoint, mut application)| move || endpoint.run(&mut application)))
+}
+
 fn launch<A: Application>(
     runtime: Runtime,
     settings: Settings,
     application: impl FnOnce(Waker) -> A,
     announce: impl FnOnce(&Bound) -> Result<(), String>,
 ) -> Result<Exit, String> {
-    let is_self_signed = settings
-        .server
-        .as_ref()
-        .is_some_and(|server| matches!(server.certificate, Certificate::SelfSigned));
-    let bound = |address, certificate: Option<[u8; 32]>| Bound {
-        address,
-        fingerprint: certificate.filter(|_| is_self_signed).map(hexadecimal),
-        certificate: certificate.map(hexadecimal),
-    };
-    match runtime {
-        #[cfg(feature = "tokio")]
-        Runtime::Tokio => {
-            let endpoint = oxymoq_tokio::Endpoint::bind(settings).map_err(|e| e.to_string())?;
-            announce(&bound(endpoint.local_address(), endpoint.fingerprint()))?;
-            let mut application = application(endpoint.waker());
-            oxymoq_tokio::run(endpoint, &mut application).map_err(|e| e.to_string())
+    let is_self_signed = is_self_signed(&settings);
+    let endpoint = Endpoint::bind(runtime, settings, 1)?.pop();
+    let endpoint = endpoint.ok_or("no socket was opened")?;
+    announce(&endpoint.bound(is_self_signed))?;
+    let mut application = application(endpoint.waker());
+    endpoint.run(&mut application)
+}
+
+fn is_self_signed(settings: &Settings) -> bool {
+    let server = settings.server.as_ref();
+    server.is_some_and(|server| matches!(server.certificate, Certificate::SelfSigned))
+}
+
+/// A bound endpoint of either runtime.
+enum Endpoint {
+    #[cfg(feature = "tokio")]
+    Tokio(Box<oxymoq_tokio::Endpoint>),
+    #[cfg(feature = "smol")]
+    Smol(Box<oxymoq_smol::Endpoint>),
+}
+
+impl Endpoint {
+    fn bind(runtime: Runtime, settings: Settings, shards: u8) -> Result<Vec<Self>, String> {
+        match runtime {
+            #[cfg(feature = "tokio")]
+            Runtime::Tokio => oxymoq_tokio::Endpoint::bind_shards(settings, shards)
+                .map(|all| all.into_iter().map(Box::new).map(Self::Tokio).collect())
+                .map_err(|error| error.to_string()),
+            #[cfg(feature = "smol")]
+            Runtime::Smol => oxymoq_smol::Endpoint::bind_shards(settings, shards)
+                .map(|all| all.into_iter().map(Box::new).map(Self::Smol).collect())
+                .map_err(|error| error.to_string()),
         }
-        #[cfg(feature = "smol")]
-        Runtime::Smol => {
-            let endpoint = oxymoq_smol::Endpoint::bind(settings).map_err(|e| e.to_string())?;
-            announce(&bound(endpoint.local_address(), endpoint.fingerprint()))?;
-            let mut application = application(endpoint.waker());
-            oxymoq_smol::run(endpoint, &mut application).map_err(|e| e.to_string())
+    }
+
+    fn bound(&self, is_self_signed: bool) -> Bound {
+        let (address, certificate) = match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio(endpoint) => (endpoint.local_address(), endpoint.fingerprint()),
+            #[cfg(feature = "smol")]
+            Self::Smol(endpoint) => (endpoint.local_address(), endpoint.fingerprint()),
+        };
+        let certificate = certificate.map(hexadecimal);
+        Bound {
+            address,
+            fingerprint: certificate.clone().filter(|_| is_self_signed),
+            certificate,
         }
+    }
+
+    fn waker(&self) -> Waker {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio(endpoint) => endpoint.waker(),
+            #[cfg(feature = "smol")]
+            Self::Smol(endpoint) => endpoint.waker(),
+        }
+    }
+
+    fn run(self, application: &mut impl Application) -> Result<Exit, String> {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio(endpoint) => oxymoq_tokio::run(*endpoint, application),
+            #[cfg(feature = "smol")]
+            Self::Smol(endpoint) => oxymoq_smol::run(*endpoint, application),
+        }
+        .map_err(|error| error.to_string())
     }
 }
 

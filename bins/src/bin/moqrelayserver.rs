@@ -5,16 +5,19 @@
 )]
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread;
 
 use bytes::Bytes;
 use clap::{ArgAction, Parser};
 use oxymoq::client::IMPLEMENTATION;
 use oxymoq::flags::{self, Common, ServerIdentity};
 use oxymoq::limits::LimitFlags;
+use oxymoq::shards::Member;
 use oxymoq::{cli, logging, runtime, web};
 use oxymoq_core::fanout::LagPolicy;
-use oxymoq_core::relay::{self, Relay};
+use oxymoq_core::relay;
 use oxymoq_core::runtime::{Congestion, ServerSettings, Settings};
 use oxymoq_core::transport::Exit;
 
@@ -44,6 +47,12 @@ struct Flags {
     /// Serve QMUX on the TCP port (not built yet)
     #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     qmux: bool,
+    /// Threads that share the work, each with clients of its own; without it as many as there are processors
+    ///
+    /// Handshakes are bounded for all threads together; memory, connections, the cache and log lines are divided among them,
+    /// and each thread needs 16 MiB of --max_memory_bytes. Other limits are for each thread.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=i64::from(runtime::MAX_THREADS)))]
+    threads: Option<u8>,
     /// How to decide the sending rate
     #[arg(long, value_enum, default_value_t = CongestionFlag::Cubic, help_heading = "Limits")]
     congestion: CongestionFlag,
@@ -68,6 +77,9 @@ struct Flags {
     #[arg(long, default_value_t = true, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     discover: bool,
 }
+
+/// The least memory of a thread, in bytes: room for some 20 connections, and for a second of video.
+const THREAD_MEMORY: u64 = 16 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum CongestionFlag {
@@ -114,12 +126,35 @@ fn run(flags: &Flags) -> Result<Exit, String> {
         ..Settings::default()
     };
     relay.transport = runtime.costs(&relay.transport);
-    runtime::serve(runtime, settings, Relay::new(relay), |bound| {
-        announce(bound, &paths, flags)
-    })
+    runtime::serve_threads(
+        runtime,
+        settings,
+        flags.threads(&relay),
+        |wakers| Member::all(&relay, wakers),
+        |bound| announce(bound, &paths, flags),
+    )
 }
 
 impl Flags {
+    /// As many as there are processors that this process may use, unless told; fewer if there is not enough for each.
+    fn threads(&self, relay: &relay::Settings) -> u8 {
+        let all = || thread::available_parallelism().map_or(1, NonZero::get);
+        let all = || u8::try_from(all()).unwrap_or(u8::MAX);
+        let wanted = self.threads.unwrap_or_else(all).min(runtime::MAX_THREADS);
+        let limits = &relay.limits;
+        let objects = u64::try_from(limits.max_object_bytes).unwrap_or(u64::MAX);
+        let memory = objects.saturating_add(limits.max_transport_bytes) / THREAD_MEMORY;
+        let connections = u64::try_from(limits.max_connections).unwrap_or(u64::MAX);
+        let enough = u8::try_from(memory.min(connections).max(1)).unwrap_or(u8::MAX);
+        if enough < wanted {
+            log::warn!(
+                "threads: {enough} instead of {wanted}: each needs {THREAD_MEMORY} bytes of --max_memory_bytes, and a \
+                 connection of --max_connections"
+            );
+        }
+        wanted.min(enough)
+    }
+
     /// The bounds of everything.
     fn bound(&self, relay: &mut relay::Settings) -> Result<(), String> {
         relay.fanout.lag_policy = match self.lag_policy {
@@ -210,6 +245,25 @@ mod tests {
         assert_eq!((cache.max_tracks, cache.max_groups_per_track), (7, 2));
         assert_eq!(cache.max_bytes, 5 << 20);
         assert_eq!(cache.max_age, std::time::Duration::from_secs(90));
+    }
+
+    #[test]
+    fn threads_are_as_many_as_told_or_as_there_are_processors_if_there_is_enough_for_each() {
+        let threads = |line: &str| {
+            let words = std::iter::once("moqrelayserver").chain(line.split_whitespace());
+            let settings = |flags: Flags| flags.threads(&bounds(line));
+            cli::try_parse(words.map(Into::into)).map(settings)
+        };
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        assert_eq!(usize::from(threads("").unwrap()), processors.min(64));
+        assert_eq!(threads("--threads 3").unwrap(), 3);
+        assert_eq!(threads("--threads 4 --max_memory_bytes 48M").unwrap(), 3);
+        assert_eq!(threads("--threads 4 --max_memory_bytes 1M").unwrap(), 1);
+        assert_eq!(threads("--threads 4 --max_connections 2").unwrap(), 2);
+        for line in ["--threads 0", "--threads 65"] {
+            let words = ["moqrelayserver"].into_iter().chain(line.split(' '));
+            assert!(cli::try_parse::<Flags>(words.map(Into::into)).is_err());
+        }
     }
 
     #[test]

@@ -19,6 +19,13 @@ pub(crate) const RUNTIMES: &[&str] = &[
     "smol",
 ];
 
+/// How many threads a relay has unless a test says otherwise: one, or as many as `OXYMOQ_TEST_THREADS` says, so that every test
+/// can be run with several. Never as many as there are processors, which is another number elsewhere.
+pub(crate) fn threads() -> u8 {
+    let told = std::env::var("OXYMOQ_TEST_THREADS");
+    told.map_or(1, |number| number.parse().unwrap())
+}
+
 /// A running program. Killed when dropped.
 pub(crate) struct Process {
     name: String,
@@ -45,8 +52,12 @@ impl Process {
             "moqflvreceiverclient" => env!("CARGO_BIN_EXE_moqflvreceiverclient"),
             other => panic!("no program {other}"),
         };
+        let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        if program == "moqrelayserver" && !line.contains("--threads") {
+            words.push(format!("--threads={}", threads()));
+        }
         let mut child = Command::new(path)
-            .args(line.split_whitespace())
+            .args(words)
             .current_dir(folder)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
