@@ -15,6 +15,7 @@ use oxymoq_core::fanout::{self, Fanout, Fault, IngestId, SourceId, TrackId};
 use oxymoq_core::ledger::Ledger;
 use oxymoq_core::peers::Peers;
 use oxymoq_core::publisher::Publisher;
+use oxymoq_core::runtime::TransportSettings;
 use oxymoq_core::session::{Event, Refusal, Request, Response, StreamEnd};
 use oxymoq_core::time::Time;
 use oxymoq_core::transport::{
@@ -88,7 +89,7 @@ impl Bystanders {
         let shared = Arc::clone(&progress);
         let thread = thread::spawn(move || {
             let mut program = Program::new(port, Arc::clone(&shared));
-            let result = match wire::run(&mut program) {
+            let result = match wire::run(&mut program, TransportSettings::default()) {
                 Exit::Success => Ok(()),
                 Exit::Failure(why) => Err(why),
             };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::bystander::Bystanders;
 use crate::relay::{MEMORY, Relay, Usage};
-use crate::wire::{self, Attack, Seen};
+use crate::wire::{self, Attack, Over, Seen};
 
 /// Objects that everybody must have before the attack begins.
 const BEFORE: u64 = 5;
@@ -15,6 +15,8 @@ const AFTER: u64 = 10;
 pub(crate) struct Case<'a> {
     pub(crate) name: &'a str,
     pub(crate) runtime: &'a str,
+    /// What the attacker speaks below MoQT.
+    pub(crate) over: Over,
     /// Limits of the relay, so low that the attack reaches them.
     pub(crate) flags: &'a str,
     /// Bytes of tables that `--max_memory_bytes` does not count: what the flags allow.
@@ -44,7 +46,7 @@ impl Case<'_> {
         bystanders.wait_for(BEFORE);
         let before = relay.usage();
         let begin = Instant::now();
-        let (attack, seen) = wire::carry_out(attack, relay.port);
+        let (attack, seen) = wire::carry_out(attack, relay.port, self.over);
         let took = begin.elapsed();
         bystanders.wait_for(bystanders.sent() + AFTER);
         let after = relay.usage();
@@ -61,10 +63,11 @@ impl Case<'_> {
         )]
         {
             eprintln!(
-                "| {} | {} | {} -> {} (peak {}) kB, {} allowed | {} operations in {seconds:.2} s, {:.0}/s | CPU {:.2} s | {} objects to each \
+                "| {} | {}, {:?} | {} -> {} (peak {}) kB, {} allowed | {} operations in {seconds:.2} s, {:.0}/s | CPU {:.2} s | {} objects to each \
                  of {}, at most {} ms late | {lines} lines | {:?} |",
                 self.name,
                 self.runtime,
+                self.over,
                 before.resident >> 10,
                 after.resident >> 10,
                 after.peak >> 10,

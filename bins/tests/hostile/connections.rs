@@ -11,7 +11,7 @@ use oxymoq_core::wire::message::{Channel, Message, Setup};
 use crate::case::Case;
 use crate::cases;
 use crate::dialect::{POISON, Talk};
-use crate::wire::{Attack, News, Wire};
+use crate::wire::{Attack, News, Over, Wire};
 
 cases! {
     connections_that_come_and_go
@@ -66,10 +66,11 @@ impl Attack for Churn {
     }
 }
 
-fn connections_that_come_and_go(runtime: &str, scale: u64) {
+fn connections_that_come_and_go(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "connection churn",
         runtime,
+        over,
         flags: "--max_connections 40",
         tables: 0,
     };
@@ -157,11 +158,12 @@ fn setup(draft: Draft) -> Bytes {
     talk.encode(Channel::Control, &Message::Setup(setup))
 }
 
-fn half_a_setup(runtime: &str, scale: u64) {
+fn half_a_setup(runtime: &str, over: Over, scale: u64) {
     let connections = 30 * scale.min(3);
     let case = Case {
         name: "half a SETUP",
         runtime,
+        over,
         flags: "--setup_timeout 1s",
         tables: 0,
     };

@@ -5,20 +5,25 @@ use oxymoq_core::transport::{ConnectionId, Dir, StreamId};
 
 use crate::case::Case;
 use crate::cases;
-use crate::wire::{Turns, Wire};
+use crate::wire::{Over, Turns, Wire};
 
 cases! {
     connects_that_never_end
     capsules_without_end
     settings_and_frames_without_end
+    streams_of_no_session
 }
 
 // RFC 9114 § HTTP/3 Error Codes.
 const H3_STREAM_CREATION_ERROR: u64 = 0x103;
 const H3_FRAME_UNEXPECTED: u64 = 0x105;
+const H3_ID_ERROR: u64 = 0x108;
 const H3_EXCESSIVE_LOAD: u64 = 0x107;
 const H3_REQUEST_REJECTED: u64 = 0x10b;
 const H3_MESSAGE_ERROR: u64 = 0x10e;
+
+/// A stream that names a session which is not there.
+const WT_BUFFERED_STREAM_REJECTED: u64 = 0x3994_bd84;
 
 const H3: [&str; 1] = ["h3"];
 const DATA: u8 = 0;
@@ -58,10 +63,11 @@ fn connect() -> Bytes {
 }
 
 /// Requests whose headers are announced and never complete: more than may be open at once, and then nothing.
-fn connects_that_never_end(runtime: &str, scale: u64) {
+fn connects_that_never_end(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "CONNECT that never ends",
         runtime,
+        over,
         flags: "",
         tables: 0,
     };
@@ -84,10 +90,11 @@ fn connects_that_never_end(runtime: &str, scale: u64) {
 
 /// A session whose CONNECT stream carries capsules that nobody knows, one that is longer than anything, and at last the end of
 /// the session with more words than are allowed.
-fn capsules_without_end(runtime: &str, scale: u64) {
+fn capsules_without_end(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "capsule flood",
         runtime,
+        over,
         // Nobody sends a SETUP.
         flags: "--setup_timeout 100s",
         tables: 0,
@@ -120,10 +127,11 @@ fn capsules_without_end(runtime: &str, scale: u64) {
 
 /// Frames that nobody knows after the settings, and then settings again; settings that are too long; and streams of types
 /// that nobody knows.
-fn settings_and_frames_without_end(runtime: &str, scale: u64) {
+fn settings_and_frames_without_end(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "SETTINGS and frames",
         runtime,
+        over,
         // Nobody sends a SETUP.
         flags: "--setup_timeout 100s",
         tables: 0,
@@ -169,4 +177,57 @@ fn settings_and_frames_without_end(runtime: &str, scale: u64) {
         seen.stops.contains_key(&H3_STREAM_CREATION_ERROR),
         "{seen:?}"
     );
+}
+
+/// What a stream of a session begins with (draft-ietf-webtrans-http3 § Creating a New Stream), and a byte.
+fn beginning(dir: Dir, session: u8) -> Bytes {
+    let kind = match dir {
+        Dir::Uni => 0x54,
+        Dir::Bi => 0x41,
+    };
+    Bytes::copy_from_slice(&[0x40, kind, session, 0xff])
+}
+
+/// Streams and datagrams of a session that is never asked for, more than may wait for it, before there is any session and
+/// after; and at last of one whose id cannot be that of a session.
+fn streams_of_no_session(runtime: &str, over: Over, scale: u64) {
+    let case = Case {
+        name: "streams of no session",
+        runtime,
+        over,
+        // Nobody sends a SETUP.
+        flags: "--setup_timeout 100s",
+        tables: 0,
+    };
+    let (early, late) = (60 * scale, 60 * scale);
+    let mut tunnel = None;
+    let turns = Turns::new(
+        &H3,
+        |wire: &mut Wire, connection, _, turn| {
+            let request = *tunnel.get_or_insert_with(|| wire.open(connection, Dir::Bi));
+            if turn == early {
+                settings(wire, connection);
+                wire.write(connection, request, connect());
+            }
+            for _ in 0..20 {
+                wire.datagram(connection, Bytes::from_static(&[10, 1, 2, 3]));
+            }
+            if turn < early + late {
+                for dir in [Dir::Uni, Dir::Bi] {
+                    let stream = wire.open(connection, dir);
+                    wire.write(connection, stream, beginning(dir, 40));
+                }
+                return true;
+            }
+            let is_refused = wire.seen.stops.contains_key(&WT_BUFFERED_STREAM_REJECTED);
+            if is_refused {
+                let stream = wire.open(connection, Dir::Uni);
+                wire.write(connection, stream, beginning(Dir::Uni, 3));
+            }
+            !is_refused
+        },
+        |wire: &Wire| wire.open_connections() == 0,
+    );
+    let (_, seen) = case.withstand(turns);
+    assert_eq!(seen.closed.get(&H3_ID_ERROR), Some(&1), "{seen:?}");
 }

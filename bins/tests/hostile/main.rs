@@ -13,11 +13,14 @@
 mod bystander;
 mod case;
 mod connections;
+mod deaf;
 mod dialect;
 mod http;
 #[path = "../programs/process.rs"]
 #[expect(dead_code, reason = "the programs' tests use more of it")]
 mod process;
+#[path = "../runtimes/proxy.rs"]
+mod proxy;
 mod relay;
 mod requests;
 mod streams;
@@ -34,30 +37,71 @@ macro_rules! cases {
                 #[cfg(feature = "tokio")]
                 #[test]
                 fn on_tokio() {
-                    $name("tokio", 1);
+                    $name("tokio", Over::Quic, 1);
                 }
 
                 #[cfg(feature = "smol")]
                 #[test]
                 fn on_smol() {
-                    $name("smol", 1);
+                    $name("smol", Over::Quic, 1);
                 }
 
                 #[cfg(feature = "tokio")]
                 #[test]
                 #[ignore = "for the figures of a release build"]
                 fn many_on_tokio() {
-                    $name("tokio", 10);
+                    $name("tokio", Over::Quic, 10);
                 }
 
                 #[cfg(feature = "smol")]
                 #[test]
                 #[ignore = "for the figures of a release build"]
                 fn many_on_smol() {
-                    $name("smol", 10);
+                    $name("smol", Over::Quic, 10);
                 }
             }
         )*
     };
 }
 pub(crate) use cases;
+
+/// The same attacks from inside WebTransport sessions. Few of each are tried with one runtime only: what a session is made of
+/// is the same in both.
+macro_rules! cases_in_webtransport {
+    ($($name:ident)*) => {
+        mod in_webtransport {
+            $(
+                mod $name {
+                    use super::super::*;
+
+                    #[cfg(feature = "tokio")]
+                    #[test]
+                    fn on_tokio() {
+                        $name("tokio", Over::WebTransport, 1);
+                    }
+
+                    #[cfg(all(feature = "smol", not(feature = "tokio")))]
+                    #[test]
+                    fn on_smol() {
+                        $name("smol", Over::WebTransport, 1);
+                    }
+
+                    #[cfg(feature = "tokio")]
+                    #[test]
+                    #[ignore = "for the figures of a release build"]
+                    fn many_on_tokio() {
+                        $name("tokio", Over::WebTransport, 10);
+                    }
+
+                    #[cfg(feature = "smol")]
+                    #[test]
+                    #[ignore = "for the figures of a release build"]
+                    fn many_on_smol() {
+                        $name("smol", Over::WebTransport, 10);
+                    }
+                }
+            )*
+        }
+    };
+}
+pub(crate) use cases_in_webtransport;

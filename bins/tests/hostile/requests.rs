@@ -9,14 +9,20 @@ use oxymoq_core::wire::param::Parameters;
 
 use crate::bystander;
 use crate::case::Case;
-use crate::cases;
 use crate::dialect::{self, Answers, Talk, long_namespace, long_track};
-use crate::wire::{Attack, News, Seen, Wire};
+use crate::wire::{Attack, News, Over, Seen, Wire};
+use crate::{cases, cases_in_webtransport};
 
 cases! {
     subscriptions_made_and_withdrawn
     namespaces_without_end
     prefixes_without_end
+    updates_without_end
+}
+
+cases_in_webtransport! {
+    subscriptions_made_and_withdrawn
+    namespaces_without_end
     updates_without_end
 }
 
@@ -114,10 +120,11 @@ fn nobody_was_closed(seen: &Seen) {
 }
 
 /// SUBSCRIBE and at once its end, of a track that is there and of others of its namespace, for which the publisher is asked.
-fn subscriptions_made_and_withdrawn(runtime: &str, scale: u64) {
+fn subscriptions_made_and_withdrawn(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "SUBSCRIBE and cancel",
         runtime,
+        over,
         flags: "--max_tracks 1000 --forward_linger 100ms",
         tables: 0,
     };
@@ -135,11 +142,12 @@ fn subscriptions_made_and_withdrawn(runtime: &str, scale: u64) {
 }
 
 /// PUBLISH_NAMESPACE of ever more names, as long as they may be.
-fn namespaces_without_end(runtime: &str, scale: u64) {
+fn namespaces_without_end(runtime: &str, over: Over, scale: u64) {
     let most = 200;
     let case = Case {
         name: "PUBLISH_NAMESPACE flood",
         runtime,
+        over,
         flags: &format!("--max_announcements {most} --request_drain_timeout 500ms"),
         tables: 0,
     };
@@ -164,11 +172,12 @@ fn namespaces_without_end(runtime: &str, scale: u64) {
 }
 
 /// SUBSCRIBE_NAMESPACE of ever more prefixes, and SUBSCRIBE_TRACKS, none of which overlaps another.
-fn prefixes_without_end(runtime: &str, scale: u64) {
+fn prefixes_without_end(runtime: &str, over: Over, scale: u64) {
     let most = 200;
     let case = Case {
         name: "SUBSCRIBE_NAMESPACE flood",
         runtime,
+        over,
         flags: &format!(
             "--max_watches {most} --max_track_watches {most} --request_drain_timeout 500ms"
         ),
@@ -197,10 +206,11 @@ fn prefixes_without_end(runtime: &str, scale: u64) {
 }
 
 /// REQUEST_UPDATE by the dozen for each of some subscriptions, answers or not.
-fn updates_without_end(runtime: &str, scale: u64) {
+fn updates_without_end(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "REQUEST_UPDATE storm",
         runtime,
+        over,
         flags: "",
         tables: 0,
     };

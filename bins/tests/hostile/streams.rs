@@ -1,5 +1,7 @@
 //! Streams that say nothing, or nothing of use, or never enough; and datagrams.
 
+use std::collections::BTreeSet;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use oxymoq_core::code::{RequestCode, ResetCode, SessionCode};
 use oxymoq_core::draft::Draft;
@@ -10,9 +12,9 @@ use oxymoq_core::wire::property::Properties;
 use oxymoq_core::wire::varint;
 
 use crate::case::Case;
-use crate::cases;
 use crate::dialect::{self, Talk, long_namespace, long_track};
-use crate::wire::{Attack, News, Turns, Wire};
+use crate::wire::{Attack, News, Over, Turns, Wire};
+use crate::{cases, cases_in_webtransport};
 
 cases! {
     streams_that_say_nothing
@@ -20,11 +22,20 @@ cases! {
     messages_that_never_end
     objects_that_never_end
     one_byte_at_a_time
+    datagrams_without_end
 }
 
-const BOTH: [&str; 2] = ["moqt-18", "moqt-16"];
+cases_in_webtransport! {
+    streams_that_say_nothing
+    data_of_unknown_tracks
+    messages_that_never_end
+    one_byte_at_a_time
+    datagrams_without_end
+}
 
-fn draft(alpn: &str) -> Draft {
+pub(crate) const BOTH: [&str; 2] = ["moqt-18", "moqt-16"];
+
+pub(crate) fn draft(alpn: &str) -> Draft {
     Draft::from_alpn(alpn.as_bytes()).unwrap()
 }
 
@@ -34,10 +45,11 @@ fn load(alpn: &str) -> u64 {
 }
 
 /// Streams of both kinds with the first byte of an integer that has eight or nine.
-fn streams_that_say_nothing(runtime: &str, scale: u64) {
+fn streams_that_say_nothing(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "silent streams",
         runtime,
+        over,
         flags: "--max_silent_streams 16",
         tables: 0,
     };
@@ -65,10 +77,11 @@ fn streams_that_say_nothing(runtime: &str, scale: u64) {
 }
 
 /// Objects of tracks that were never agreed on, on streams and in datagrams.
-fn data_of_unknown_tracks(runtime: &str, scale: u64) {
+fn data_of_unknown_tracks(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "unknown aliases",
         runtime,
+        over,
         flags: "--max_early_streams 8 --max_early_datagrams 8 --early_data_timeout 500ms",
         tables: 0,
     };
@@ -80,7 +93,7 @@ fn data_of_unknown_tracks(runtime: &str, scale: u64) {
                 Talk::begin(wire, connection, draft);
             }
             let stream = wire.open(connection, Dir::Uni);
-            let mut bytes = header(draft, 1000 + turn);
+            let mut bytes = header(draft, 1000 + turn, 1);
             bytes.put_bytes(7, 3000);
             wire.write(connection, stream, bytes.freeze());
             for _ in 0..20 {
@@ -98,10 +111,10 @@ fn data_of_unknown_tracks(runtime: &str, scale: u64) {
 }
 
 /// The beginning of a subgroup's stream.
-fn header(draft: Draft, alias: u64) -> BytesMut {
+pub(crate) fn header(draft: Draft, alias: u64, group: u64) -> BytesMut {
     let mut bytes = BytesMut::new();
     let header = SubgroupHeader {
-        group: GroupId(1),
+        group: GroupId(group),
         subgroup: SubgroupId(0),
         priority: None,
         end_of_group: false,
@@ -114,18 +127,26 @@ fn header(draft: Draft, alias: u64) -> BytesMut {
 
 /// An object in a datagram: type, alias, group, object, priority, payload; in the integers that both drafts write alike.
 fn datagram(alias: u64) -> Bytes {
+    datagram_of(alias % 60, 1, 1)
+}
+
+fn datagram_of(alias: u64, group: u64, object: u64) -> Bytes {
     let mut bytes = BytesMut::from(&b"\x00"[..]);
-    bytes.put_u8(u8::try_from(alias % 60).unwrap());
-    bytes.put_slice(b"\x01\x01\x80");
+    for number in [alias, group, object] {
+        assert!(number < 64, "{number}");
+        bytes.put_u8(u8::try_from(number).unwrap());
+    }
+    bytes.put_u8(0x80);
     bytes.put_bytes(3, 1000);
     bytes.freeze()
 }
 
 /// Requests as long as messages may be, without their last byte, on one stream after the other.
-fn messages_that_never_end(runtime: &str, scale: u64) {
+fn messages_that_never_end(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "unfinished messages",
         runtime,
+        over,
         flags: "--max_unfinished_messages 256K",
         tables: 0,
     };
@@ -185,7 +206,7 @@ impl Attack for Giants {
             let integers = talk.draft.profile().integers;
             for (properties, payload) in [(0, (1 << 62) - 1), ((1 << 62) - 1, 0)] {
                 let stream = wire.open(connection, Dir::Uni);
-                let mut bytes = header(talk.draft, 5);
+                let mut bytes = header(talk.draft, 5, 1);
                 for number in [0, properties, payload] {
                     varint::encode(integers, number, &mut bytes).unwrap();
                 }
@@ -211,10 +232,11 @@ impl Attack for Giants {
     }
 }
 
-fn objects_that_never_end(runtime: &str, scale: u64) {
+fn objects_that_never_end(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "objects and properties without end",
         runtime,
+        over,
         flags: "",
         tables: 0,
     };
@@ -272,10 +294,11 @@ impl Attack for Loris {
     }
 }
 
-fn one_byte_at_a_time(runtime: &str, scale: u64) {
+fn one_byte_at_a_time(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "one byte at a time",
         runtime,
+        over,
         flags: "",
         tables: 0,
     };
@@ -290,4 +313,113 @@ fn one_byte_at_a_time(runtime: &str, scale: u64) {
         let unknown = talk.answers.refused_with(RequestCode::DoesNotExist);
         assert_eq!(unknown, scale, "{talk:?}");
     }
+}
+
+/// Datagrams of a track that is published, faster than they can be passed on, and datagrams that are none.
+struct Gusts {
+    publishers: Vec<Talk>,
+    subscribers: Vec<Talk>,
+    /// How many gusts each publisher has still to send.
+    left: Vec<u64>,
+    /// Those who send what is no datagram.
+    babblers: BTreeSet<ConnectionId>,
+}
+
+/// Datagrams that are sent at once.
+const GUST: u64 = 100;
+
+impl Attack for Gusts {
+    fn begin(&mut self, wire: &mut Wire) {
+        for (alpn, turn) in BOTH.into_iter().zip(0..) {
+            let connection = wire.connect(alpn);
+            let mut talk = Talk::begin(wire, connection, draft(alpn));
+            talk.ask(wire, |id| {
+                let name = long_track(b"gusts", turn);
+                dialect::publish(id, name, 5, Properties::default())
+            });
+            self.publishers.push(talk);
+            let connection = wire.connect(alpn);
+            Talk::begin(wire, connection, draft(alpn));
+            self.babblers.insert(connection);
+        }
+    }
+
+    fn hear(&mut self, wire: &mut Wire, connection: ConnectionId, news: &News) {
+        if self.babblers.contains(&connection) && wire.waiting(connection) == 0 {
+            // The first byte is of a type that there is not.
+            wire.datagram(connection, Bytes::from_static(&[0x3f; 1000]));
+        }
+        let is_it = |talk: &&mut Talk| talk.connection == connection;
+        let mut at = None;
+        if let Some(talk) = self.subscribers.iter_mut().find(is_it) {
+            talk.hear(news);
+            let is_of = |other: &Talk| other.draft == talk.draft;
+            at = self.publishers.iter().position(is_of);
+        }
+        let is_it = |talk: &Talk| talk.connection == connection;
+        let Some(at) = at.or_else(|| self.publishers.iter().position(is_it)) else {
+            return;
+        };
+        let talk = self.publishers.get_mut(at).unwrap();
+        if is_it(talk) {
+            let granted = talk.answers.granted;
+            talk.hear(news);
+            if granted == 0 && talk.answers.granted == 1 {
+                let alpn = BOTH.get(at).unwrap();
+                let connection = wire.connect(alpn);
+                let mut subscriber = Talk::begin(wire, connection, draft(alpn));
+                let name = long_track(b"gusts", u64::try_from(at).unwrap());
+                subscriber.ask(wire, |id| dialect::subscribe(id, name));
+                self.subscribers.push(subscriber);
+            }
+        }
+        let mut subscribers = self.subscribers.iter();
+        let is_wanted = subscribers.any(|it| it.draft == talk.draft && it.answers.granted == 1);
+        let left = self.left.get_mut(at).unwrap();
+        if is_wanted && *left > 0 && wire.waiting(talk.connection) == 0 {
+            *left -= 1;
+            for number in 0..GUST {
+                let bytes = datagram_of(5, *left % 60, number % 60);
+                wire.datagram(talk.connection, bytes);
+            }
+        }
+    }
+
+    fn state(&self) -> String {
+        format!("{:?}, {:?}", self.left, self.publishers)
+    }
+
+    fn is_over(&self, wire: &Wire) -> bool {
+        let is_done = |talk: &Talk| wire.waiting(talk.connection) == 0;
+        let is_violation = |draft| SessionCode::ProtocolViolation.to_wire(draft);
+        self.left.iter().all(|left| *left == 0)
+            && self.publishers.iter().all(is_done)
+            && self.subscribers.len() == 2
+            && self
+                .subscribers
+                .iter()
+                .all(|talk| talk.answers.granted == 1)
+            && wire.seen.closed.get(&is_violation(Draft::D18)) == Some(&2)
+    }
+}
+
+fn datagrams_without_end(runtime: &str, over: Over, scale: u64) {
+    let case = Case {
+        name: "datagram flood",
+        runtime,
+        over,
+        flags: "--max_datagrams_per_track 16 --max_datagram_backlog 16",
+        tables: 0,
+    };
+    let gusts = Gusts {
+        publishers: Vec::new(),
+        subscribers: Vec::new(),
+        left: vec![10 * scale; 2],
+        babblers: BTreeSet::new(),
+    };
+    let (_, seen) = case.withstand(gusts);
+    assert_eq!(seen.connected, 6, "{seen:?}");
+    assert!(seen.datagrams > 0, "{seen:?}");
+    assert_eq!(seen.closed.values().sum::<u64>(), 2, "{seen:?}");
+    assert_eq!(seen.lost, 0, "{seen:?}");
 }

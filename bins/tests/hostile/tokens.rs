@@ -12,7 +12,7 @@ use oxymoq_core::wire::property::Properties;
 use crate::case::Case;
 use crate::cases;
 use crate::dialect::{self, POISON, Talk, long_track};
-use crate::wire::{Attack, News, Wire};
+use crate::wire::{Attack, News, Over, Wire};
 
 cases! {
     tokens_by_the_megabyte
@@ -116,10 +116,11 @@ impl Deed {
     }
 }
 
-fn tokens_by_the_megabyte(runtime: &str, scale: u64) {
+fn tokens_by_the_megabyte(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "tokens",
         runtime,
+        over,
         flags: "--request_drain_timeout 500ms",
         tables: 0,
     };
@@ -151,10 +152,11 @@ fn tokens_by_the_megabyte(runtime: &str, scale: u64) {
     }
 }
 
-fn aliases_of_tracks(runtime: &str, scale: u64) {
+fn aliases_of_tracks(runtime: &str, over: Over, scale: u64) {
     let case = Case {
         name: "track aliases",
         runtime,
+        over,
         flags: "--max_tracks 100 --request_drain_timeout 500ms",
         tables: 0,
     };

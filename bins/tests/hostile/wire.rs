@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use oxymoq_core::h3::{self, Translated, WebTransport};
 use oxymoq_core::runtime::{ClientSettings, Settings, TransportSettings, Trust};
 use oxymoq_core::time::Time;
 use oxymoq_core::transport::{
@@ -15,8 +16,19 @@ use oxymoq_core::transport::{
 const PATIENCE: Duration = Duration::from_secs(100);
 /// Between two calls of [`Attack::tick`].
 const TICK: Duration = Duration::from_millis(5);
+/// The protocol of HTTP/3 in TLS.
+const HTTP3: &str = "h3";
 /// Bytes that are read at once.
 const READ: usize = 16 << 10;
+
+/// What the attacker's streams run over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// QUIC itself.
+    Quic,
+    /// A WebTransport session on each connection.
+    WebTransport,
+}
 
 /// What an attacker hears.
 #[derive(Clone, Debug)]
@@ -44,6 +56,16 @@ pub(crate) trait Attack {
         let _wire = wire;
     }
 
+    /// Which port is attacked, if it is not the relay's own.
+    fn route(&mut self, relay: u16) -> u16 {
+        relay
+    }
+
+    /// How the attacker's own transport is set up.
+    fn transport(&self) -> TransportSettings {
+        TransportSettings::default()
+    }
+
     /// How far it is, for whoever reads that it does not end.
     fn state(&self) -> String;
 
@@ -68,13 +90,19 @@ pub(crate) struct Seen {
     pub(crate) refused: u64,
     /// Connections that ended without a word.
     pub(crate) lost: u64,
+    /// Datagrams that came.
+    pub(crate) datagrams: u64,
 }
 
 /// The attacker's connections.
 #[derive(Debug, Default)]
 pub(crate) struct Wire {
     port: u16,
+    /// Whether connections for MoQT get a WebTransport session.
+    in_sessions: bool,
     lines: BTreeMap<ConnectionId, Line>,
+    /// What ended, but for the connection below it.
+    endings: BTreeMap<ConnectionId, Box<WebTransport>>,
     connects: VecDeque<(ConnectionId, Target)>,
     dirty: BTreeSet<ConnectionId>,
     next: u64,
@@ -85,7 +113,11 @@ pub(crate) struct Wire {
 /// One connection.
 #[derive(Debug, Default)]
 struct Line {
+    /// Between the attacker and the transport, if it does not speak HTTP/3 by itself.
+    layer: Option<Box<WebTransport>>,
     is_connected: bool,
+    /// Streams of this direction are never read.
+    deaf: Option<Dir>,
     opened: u64,
     opens: VecDeque<(StreamId, Dir)>,
     no_credit: BTreeSet<Dir>,
@@ -94,6 +126,8 @@ struct Line {
     ready: VecDeque<StreamId>,
     full: bool,
     reads: VecDeque<StreamId>,
+    /// Those that are never read.
+    unheard: BTreeSet<StreamId>,
     datagrams: VecDeque<Bytes>,
     no_datagrams: bool,
     /// Bytes of a write at most; 0: as many as there are.
@@ -117,14 +151,49 @@ impl Wire {
     pub(crate) fn connect(&mut self, alpn: &'static str) -> ConnectionId {
         let id = ConnectionId(self.next);
         self.next += 1;
-        self.lines.insert(id, Line::default());
+        let protocol = Bytes::from_static(alpn.as_bytes());
+        let (layer, alpn) = if self.in_sessions && alpn != HTTP3 {
+            let layer = WebTransport::client(h3::Client {
+                authority: format!("127.0.0.1:{}", self.port),
+                path: "/moq".to_owned(),
+                protocols: vec![protocol.clone()],
+                default_protocol: Some(protocol),
+                origin: None,
+            });
+            (Some(Box::new(layer)), Bytes::from_static(HTTP3.as_bytes()))
+        } else {
+            (None, protocol)
+        };
+        let line = Line {
+            layer,
+            ..Line::default()
+        };
+        self.lines.insert(id, line);
         let target = Target {
             host: "127.0.0.1".to_owned(),
             port: self.port,
-            alpns: vec![Bytes::from_static(alpn.as_bytes())],
+            alpns: vec![alpn],
         };
         self.connects.push_back((id, target));
         id
+    }
+
+    /// What is below a connection's streams, if that is a WebTransport session.
+    fn layer(&mut self, connection: ConnectionId) -> Option<&mut WebTransport> {
+        let line = self.lines.get_mut(&connection);
+        let layer = match line.and_then(|line| line.layer.as_mut()) {
+            Some(layer) => layer,
+            None => self.endings.get_mut(&connection)?,
+        };
+        Some(layer)
+    }
+
+    /// Connections with such a session.
+    fn layered(&self) -> Vec<ConnectionId> {
+        let lines = self.lines.iter();
+        let layered = lines.filter(|(_, line)| line.layer.is_some());
+        let layered = layered.map(|(connection, _)| connection);
+        layered.chain(self.endings.keys()).copied().collect()
     }
 
     fn line(&mut self, connection: ConnectionId) -> &mut Line {
@@ -156,6 +225,12 @@ impl Wire {
         })
     }
 
+    /// Never reads what comes on streams of this direction from now on.
+    pub(crate) fn go_deaf(&mut self, connection: ConnectionId, dir: Dir) {
+        let line = self.line(connection);
+        line.deaf = Some(dir);
+    }
+
     /// Writes at most so many bytes at once.
     pub(crate) fn write_in_pieces(&mut self, connection: ConnectionId, bytes: usize) {
         self.line(connection).piece = bytes;
@@ -174,6 +249,15 @@ impl Wire {
         let line = self.line(connection);
         if let Some(sending) = line.sending.get_mut(&stream) {
             sending.queue.push_back(bytes);
+            line.rouse(stream);
+        }
+    }
+
+    /// Ends a stream once everything was written.
+    pub(crate) fn finish(&mut self, connection: ConnectionId, stream: StreamId) {
+        let line = self.line(connection);
+        if let Some(sending) = line.sending.get_mut(&stream) {
+            sending.fin = true;
             line.rouse(stream);
         }
     }
@@ -231,6 +315,15 @@ impl Wire {
 }
 
 impl Line {
+    /// There may be something to read on a stream.
+    fn hear_of(&mut self, stream: StreamId, dir: Dir) {
+        if self.deaf == Some(dir) {
+            self.unheard.insert(stream);
+        } else {
+            self.reads.push_back(stream);
+        }
+    }
+
     fn rouse(&mut self, stream: StreamId) {
         if let Some(sending) = self.sending.get_mut(&stream)
             && sending.is_open
@@ -302,7 +395,7 @@ impl Line {
                     sending.is_open = true;
                 }
                 if dir == Dir::Bi {
-                    self.reads.push_back(stream);
+                    self.hear_of(stream, dir);
                 }
                 self.rouse(stream);
             }
@@ -433,9 +526,98 @@ impl<A: Attack> Attacker<A> {
                 self.wire.close(connection, 0);
             }
         }
-        if self.leaving && self.wire.lines.is_empty() {
+        if self.leaving && self.wire.lines.is_empty() && self.wire.endings.is_empty() {
             self.exit = Some(Exit::Success);
         }
+    }
+
+    /// What the layer below tells.
+    fn pass_on(&mut self, connection: ConnectionId) {
+        while let Some(input) = self
+            .wire
+            .layer(connection)
+            .and_then(|layer| layer.poll_input())
+        {
+            self.take(connection, input);
+        }
+        let ending = self.wire.endings.get(&connection);
+        if ending.is_some_and(|layer| layer.is_over()) {
+            self.wire.endings.remove(&connection);
+            self.look();
+        }
+    }
+
+    fn take(&mut self, connection: ConnectionId, input: Input) {
+        if !self.wire.is_open(connection) {
+            return;
+        }
+        let line = self.wire.line(connection);
+        match input {
+            Input::Connected { .. } => {
+                line.is_connected = true;
+                self.wire.seen.connected += 1;
+                self.tell(connection, &News::Connected);
+            }
+            Input::Opened { stream, dir } => line.hear_of(stream, dir),
+            Input::Readable(stream) => {
+                if !line.unheard.contains(&stream) {
+                    line.reads.push_back(stream);
+                }
+            }
+            Input::Writable(stream) => line.rouse(stream),
+            Input::Stopped { stream, code } => {
+                line.sending.remove(&stream);
+                line.commands.push_back(Output::Reset { stream, code });
+                *self.wire.seen.stops.entry(code).or_default() += 1;
+            }
+            Input::CanOpen(dir) => {
+                line.no_credit.remove(&dir);
+            }
+            Input::DatagramRoom => line.no_datagrams = false,
+            Input::Closed(closed) => {
+                let line = self.wire.lines.remove(&connection);
+                let layer = line.and_then(|line| line.layer);
+                if let Some(layer) = layer.filter(|layer| !layer.is_over()) {
+                    self.wire.endings.insert(connection, layer);
+                }
+                self.wire.note_end(&closed);
+                self.tell(connection, &News::Closed);
+            }
+            Input::Datagram(_) => self.wire.seen.datagrams += 1,
+            Input::Acked(_) | Input::Path { .. } => {}
+        }
+    }
+
+    fn take_answer(&mut self, connection: ConnectionId, answer: Answer) {
+        let Some(line) = self.wire.lines.get_mut(&connection) else {
+            return;
+        };
+        let Some(asked) = line.asked.take() else {
+            return;
+        };
+        if let Some((stream, answer)) = line.answered(asked, answer) {
+            self.hear_answer(connection, stream, answer);
+        }
+    }
+
+    /// What the attacker wants next.
+    fn next_output(&mut self, connection: ConnectionId) -> Option<Output> {
+        let line = self.wire.lines.get_mut(&connection)?;
+        if !line.is_connected {
+            return None;
+        }
+        let mut output = line.next();
+        if output.is_none() && !line.told_settled {
+            line.told_settled = true;
+            self.tell(connection, &News::Settled);
+            output = self.wire.lines.get_mut(&connection)?.next();
+        }
+        let output = output?;
+        self.wire.count(&output);
+        if output.wants_answer() {
+            self.wire.lines.get_mut(&connection)?.asked = Some(output.clone());
+        }
+        Some(output)
     }
 
     fn hear_answer(&mut self, connection: ConnectionId, stream: StreamId, answer: Answer) {
@@ -462,47 +644,24 @@ impl<A: Attack> Application for Attacker<A> {
 
     fn handle_input(&mut self, now: Time, connection: ConnectionId, input: Input) {
         self.now = now;
-        if !self.wire.is_open(connection) {
-            return;
-        }
-        let line = self.wire.line(connection);
-        match input {
-            Input::Connected { .. } => {
-                line.is_connected = true;
-                self.wire.seen.connected += 1;
-                self.tell(connection, &News::Connected);
-            }
-            Input::Opened { stream, .. } | Input::Readable(stream) => line.reads.push_back(stream),
-            Input::Writable(stream) => line.rouse(stream),
-            Input::Stopped { stream, code } => {
-                line.sending.remove(&stream);
-                line.commands.push_back(Output::Reset { stream, code });
-                *self.wire.seen.stops.entry(code).or_default() += 1;
-            }
-            Input::CanOpen(dir) => {
-                line.no_credit.remove(&dir);
-            }
-            Input::DatagramRoom => line.no_datagrams = false,
-            Input::Closed(closed) => {
-                self.wire.lines.remove(&connection);
-                self.wire.note_end(&closed);
-                self.tell(connection, &News::Closed);
-            }
-            Input::Acked(_) | Input::Datagram(_) | Input::Path { .. } => {}
-        }
+        let Some(layer) = self.wire.layer(connection) else {
+            return self.take(connection, input);
+        };
+        layer.handle_input(now, input);
+        self.wire.dirty.insert(connection);
+        self.pass_on(connection);
     }
 
     fn handle_answer(&mut self, now: Time, connection: ConnectionId, answer: Answer) {
         self.now = now;
-        let Some(line) = self.wire.lines.get_mut(&connection) else {
-            return;
+        let Some(layer) = self.wire.layer(connection) else {
+            return self.take_answer(connection, answer);
         };
-        let Some(asked) = line.asked.take() else {
-            return;
-        };
-        if let Some((stream, answer)) = line.answered(asked, answer) {
-            self.hear_answer(connection, stream, answer);
+        let answer = layer.handle_answer(now, answer);
+        if let Some(answer) = answer {
+            self.take_answer(connection, answer);
         }
+        self.pass_on(connection);
     }
 
     fn handle_timeout(&mut self, now: Time) {
@@ -515,6 +674,13 @@ impl<A: Attack> Application for Attacker<A> {
         if self.next_tick <= now {
             self.next_tick = now + TICK;
             self.attack.tick(&mut self.wire);
+            for connection in self.wire.layered() {
+                if let Some(layer) = self.wire.layer(connection) {
+                    layer.handle_timeout(now);
+                    self.wire.dirty.insert(connection);
+                }
+                self.pass_on(connection);
+            }
         }
         if self.give_up.is_some_and(|at| at <= now) {
             let waiting = self.wire.lines.keys().map(|it| self.wire.waiting(*it));
@@ -542,23 +708,22 @@ impl<A: Attack> Application for Attacker<A> {
         Some(connection)
     }
 
-    fn poll_output(&mut self, _now: Time, connection: ConnectionId) -> Option<Output> {
-        let line = self.wire.lines.get_mut(&connection)?;
-        if !line.is_connected {
-            return None;
+    fn poll_output(&mut self, now: Time, connection: ConnectionId) -> Option<Output> {
+        loop {
+            let Some(layer) = self.wire.layer(connection) else {
+                return self.next_output(connection);
+            };
+            if let Some(output) = layer.poll_output() {
+                return Some(output);
+            }
+            let output = self.next_output(connection)?;
+            match self.wire.layer(connection)?.translate(now, output) {
+                Translated::Ask(output) => return Some(output),
+                Translated::Answered(answer) => self.take_answer(connection, answer),
+                Translated::Done => {}
+            }
+            self.pass_on(connection);
         }
-        let mut output = line.next();
-        if output.is_none() && !line.told_settled {
-            line.told_settled = true;
-            self.tell(connection, &News::Settled);
-            output = self.wire.lines.get_mut(&connection)?.next();
-        }
-        let output = output?;
-        self.wire.count(&output);
-        if output.wants_answer() {
-            self.wire.lines.get_mut(&connection)?.asked = Some(output.clone());
-        }
-        Some(output)
     }
 
     fn poll_connect(&mut self) -> Option<(ConnectionId, Target)> {
@@ -575,37 +740,40 @@ impl<A: Attack> Application for Attacker<A> {
 }
 
 /// A client that believes every server and waits long.
-pub(crate) fn client_settings() -> Settings {
+fn client_settings(transport: TransportSettings) -> Settings {
     Settings {
         server: None,
         client: ClientSettings {
             trust: Trust::Anyone,
             connect_timeout: Duration::from_secs(60),
         },
-        transport: TransportSettings::default(),
+        transport,
     }
 }
 
 /// Runs an application of this test on the first runtime that was built.
-pub(crate) fn run(application: &mut impl Application) -> Exit {
+pub(crate) fn run(application: &mut impl Application, transport: TransportSettings) -> Exit {
     #[cfg(feature = "tokio")]
     {
-        let endpoint = oxymoq_tokio::Endpoint::bind(client_settings()).unwrap();
+        let endpoint = oxymoq_tokio::Endpoint::bind(client_settings(transport)).unwrap();
         oxymoq_tokio::run(endpoint, application).unwrap()
     }
     #[cfg(not(feature = "tokio"))]
     {
-        let endpoint = oxymoq_smol::Endpoint::bind(client_settings()).unwrap();
+        let endpoint = oxymoq_smol::Endpoint::bind(client_settings(transport)).unwrap();
         oxymoq_smol::run(endpoint, application).unwrap()
     }
 }
 
 /// Attacks the relay on this port of this machine until the attack is over.
-pub(crate) fn carry_out<A: Attack>(attack: A, port: u16) -> (A, Seen) {
+pub(crate) fn carry_out<A: Attack>(mut attack: A, port: u16, over: Over) -> (A, Seen) {
+    let transport = attack.transport();
+    let port = attack.route(port);
     let mut attacker = Attacker {
         attack,
         wire: Wire {
             port,
+            in_sessions: over == Over::WebTransport,
             ..Wire::default()
         },
         now: Time::ZERO,
@@ -615,7 +783,7 @@ pub(crate) fn carry_out<A: Attack>(attack: A, port: u16) -> (A, Seen) {
         leaving: false,
         exit: None,
     };
-    let exit = run(&mut attacker);
+    let exit = run(&mut attacker, transport);
     assert_eq!(exit, Exit::Success);
     (attacker.attack, attacker.wire.seen)
 }
