@@ -121,6 +121,7 @@ const LIMITS: &[Limit] = &[
         },
     },
     limit!(Count, 1, "max_connections", "Connections at once; further clients are refused", limits.max_connections),
+    limit!(Bytes, 1, "max_name_bytes", "Names of namespaces and tracks that the relay holds", limits.max_name_bytes),
     limit!(Count, 0, "max_announcements", "Namespaces announced at once", limits.max_announcements),
     limit!(Count, 0, "max_learned", "Namespaces that peers tell of when asked", limits.max_learned),
     limit!(Count, 0, "max_redirects", "REDIRECTs of a publisher that are followed in a row", limits.max_redirects),

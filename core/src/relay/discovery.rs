@@ -19,6 +19,7 @@ use log::debug;
 use super::routes::Origin;
 use super::{Relay, Shutdown};
 use crate::code::ResetCode;
+use crate::ledger::Charge;
 use crate::peer::Peer;
 use crate::session::{self, Misuse, Refusal, Request, Role, Underlay};
 use crate::time::Time;
@@ -37,8 +38,17 @@ pub(super) struct Discovery {
     asked: BTreeSet<Origin>,
     /// Peers that cannot be asked yet.
     owed: BTreeSet<ConnectionId>,
-    /// What peers told, and whether it is but an echo.
-    heard: BTreeMap<(Origin, TrackNamespace), bool>,
+    /// What peers told.
+    heard: BTreeMap<(Origin, TrackNamespace), Heard>,
+}
+
+/// A namespace that a peer told us of.
+#[derive(Debug)]
+struct Heard {
+    /// Whether it is but an echo.
+    is_echo: bool,
+    /// What its name takes.
+    _room: Option<Charge>,
 }
 
 impl Discovery {
@@ -70,7 +80,10 @@ impl Discovery {
             return Vec::new();
         };
         let mut learned = self.heard_from(asked);
-        learned.retain(|namespace| self.heard.get(&(asked, namespace.clone())) == Some(&false));
+        learned.retain(|namespace| {
+            let heard = self.heard.get(&(asked, namespace.clone()));
+            heard.is_some_and(|heard| !heard.is_echo)
+        });
         learned
             .into_iter()
             .map(|namespace| (asked, namespace))
@@ -209,16 +222,24 @@ impl Relay {
         if !self.discovery.asked.contains(&asked) {
             return;
         }
-        // What comes over a link is bounded by what may be announced in the shard at the other end, and never an echo: it is
-        // not told what came over a link.
+        // What comes over a link is bounded and counted by what may be announced in the shard at the other end, and never an
+        // echo: it is not told what came over a link.
         let is_link = self.is_link(asked.connection);
-        if !is_link && self.discovery.heard.len() >= self.settings.limits.max_learned {
+        let is_full = self.discovery.heard.len() >= self.settings.limits.max_learned;
+        let room = self
+            .room_for(&namespace)
+            .filter(|_| !is_link && !is_full);
+        if !is_link && room.is_none() {
             let who = self.describe(asked.connection);
             return debug!("{who} tells of {namespace}, for which there is no room");
         }
         let is_echo = !is_link && self.routes.is_told(&namespace, asked.connection);
-        let heard = (asked, namespace.clone());
-        self.discovery.heard.insert(heard, is_echo);
+        let heard = Heard {
+            is_echo,
+            _room: room,
+        };
+        let key = (asked, namespace.clone());
+        self.discovery.heard.insert(key, heard);
         if is_echo {
             return;
         }
@@ -235,7 +256,8 @@ impl Relay {
 
     /// NAMESPACE_DONE in answer to our question.
     pub(super) fn namespace_gone(&mut self, now: Time, asked: Origin, namespace: &TrackNamespace) {
-        if self.discovery.heard.remove(&(asked, namespace.clone())) == Some(false) {
+        let heard = self.discovery.heard.remove(&(asked, namespace.clone()));
+        if heard.is_some_and(|heard| !heard.is_echo) {
             let notices = self.routes.unlearn(namespace, asked);
             self.notify(now, notices, false);
         }
@@ -248,8 +270,8 @@ impl Relay {
             return;
         };
         let heard = (asked, namespace.clone());
-        if let Some(is_echo) = self.discovery.heard.get_mut(&heard)
-            && !std::mem::replace(is_echo, true)
+        if let Some(heard) = self.discovery.heard.get_mut(&heard)
+            && !std::mem::replace(&mut heard.is_echo, true)
         {
             let notices = self.routes.unlearn(namespace, asked);
             self.notify(now, notices, false);

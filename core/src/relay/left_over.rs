@@ -38,6 +38,7 @@ impl Relay {
             ("cached bytes", cached),
             ("peers", self.peers_here()),
             ("bytes of objects", self.ledger().used()),
+            ("bytes of names", self.name_bytes.used()),
         ];
         let is_running = self.shutdown == Shutdown::Running;
         let of_fanout = self.publisher.fanout.left_over(|peer| self.is_link(peer));

@@ -16,6 +16,7 @@ mod pressure;
 mod publish;
 mod rendezvous;
 mod resume;
+mod room;
 mod routes;
 mod settings;
 mod sources;
@@ -49,7 +50,7 @@ use crate::transport::{
 };
 use crate::wire::id::{Millis, RequestId};
 use crate::wire::message::{GoAway, Retry};
-use crate::wire::name::{FullTrackName, TrackNamespace};
+use crate::wire::name::FullTrackName;
 use crate::wire::object::SubgroupHeader;
 
 /// A relay.
@@ -65,10 +66,12 @@ pub struct Relay {
     settings: Settings,
     publisher: Publisher,
     routes: routes::Routes,
+    /// The account of names.
+    name_bytes: Ledger,
     /// What each PUBLISH_NAMESPACE announces.
-    announcements: BTreeMap<Origin, TrackNamespace>,
+    announcements: BTreeMap<Origin, room::Held>,
     /// What each SUBSCRIBE_NAMESPACE asks about.
-    watches: BTreeMap<Origin, TrackNamespace>,
+    watches: BTreeMap<Origin, room::Held>,
     /// Updates of subscriptions that wait, to be answered when those are.
     held_updates: BTreeMap<Origin, Vec<RequestId>>,
     /// What publishers were asked about the status of tracks.
@@ -162,6 +165,7 @@ impl Relay {
         let publisher =
             Publisher::new(Peers::default(), fanout).with_fetch_limits(settings.fetches.clone());
         Self {
+            name_bytes: Ledger::new(settings.limits.max_name_bytes),
             settings,
             publisher,
             routes: routes::Routes::default(),
@@ -202,6 +206,11 @@ impl Relay {
     /// The account of objects in memory.
     pub const fn ledger(&self) -> &Ledger {
         self.publisher.fanout.ledger()
+    }
+
+    /// The account of names: see [`Limits::max_name_bytes`].
+    pub const fn name_bytes(&self) -> &Ledger {
+        &self.name_bytes
     }
 
     /// The account of memory promised to connections.

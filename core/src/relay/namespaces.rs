@@ -2,12 +2,12 @@
 
 use log::debug;
 
+use super::room::{Held, no_room_for_names};
 use super::routes::{Notice, Origin};
 use super::{Relay, overloaded};
 use crate::session::Response;
 use crate::time::Time;
 use crate::wire::message::{Interest, PublishNamespace, RequestOk, SubscribeNamespace};
-use crate::wire::name::TrackNamespace;
 
 impl Relay {
     /// PUBLISH_NAMESPACE: from now on the peer is asked for tracks under the namespace.
@@ -16,6 +16,9 @@ impl Relay {
             let refusal = overloaded("too many namespaces");
             return self.respond(now, origin, Response::Error(refusal));
         }
+        let Some(room) = self.room_for(&request.namespace) else {
+            return self.respond(now, origin, Response::Error(no_room_for_names()));
+        };
         let who = self.describe(origin.connection);
         self.journal.info(
             now,
@@ -23,7 +26,8 @@ impl Relay {
             format_args!("{who} announces {}", request.namespace),
         );
         self.widen(origin.connection);
-        self.announcements.insert(origin, request.namespace.clone());
+        let namespace = Held::new(request.namespace.clone(), room);
+        self.announcements.insert(origin, namespace);
         self.respond(now, origin, Response::Ok(RequestOk::default()));
         let notices = self.routes.announce(&request.namespace, origin);
         self.notify(now, notices, true);
@@ -32,7 +36,10 @@ impl Relay {
 
     /// The announcement is over: nobody is sent there any more. Subscriptions that run go on.
     pub(super) fn withdraw(&mut self, now: Time, origin: Origin) -> bool {
-        let Some(namespace) = self.announcements.remove(&origin) else {
+        let Some(Held {
+            name: namespace, ..
+        }) = self.announcements.remove(&origin)
+        else {
             return false;
         };
         let who = self.describe(origin.connection);
@@ -57,25 +64,35 @@ impl Relay {
             let refusal = overloaded("too many prefixes");
             return self.respond(now, origin, Response::Error(refusal));
         }
+        let Some(room) = self.room_for(&request.prefix) else {
+            return self.respond(now, origin, Response::Error(no_room_for_names()));
+        };
+        // That of a draft which asks for both at once is held twice.
+        let prefix = has_tracks.then(|| {
+            let room = self.room_for(&request.prefix)?;
+            Some(Held::new(request.prefix.clone(), room))
+        });
+        if let Some(None) = prefix {
+            return self.respond(now, origin, Response::Error(no_room_for_names()));
+        }
         self.respond(now, origin, Response::Ok(RequestOk::default()));
-        self.start_watch(now, origin, &request.prefix);
-        if has_tracks {
-            let prefix = request.prefix.clone();
+        self.start_watch(now, origin, Held::new(request.prefix.clone(), room));
+        if let Some(prefix) = prefix.flatten() {
             self.start_track_watch(now, origin, prefix, &request.parameters);
         }
     }
 
     /// The peer wants to be told of namespaces under another prefix instead (§ Updating Namespace Subscriptions).
-    pub(super) fn move_watch(&mut self, now: Time, origin: Origin, prefix: &TrackNamespace) {
+    pub(super) fn move_watch(&mut self, now: Time, origin: Origin, prefix: Held) {
         if let Some(old) = self.watches.remove(&origin) {
-            self.routes.unwatch(&old, origin);
+            self.routes.unwatch(&old.name, origin);
         }
         self.start_watch(now, origin, prefix);
     }
 
-    fn start_watch(&mut self, now: Time, origin: Origin, prefix: &TrackNamespace) {
-        self.watches.insert(origin, prefix.clone());
-        let known = self.routes.watch(prefix, origin);
+    fn start_watch(&mut self, now: Time, origin: Origin, prefix: Held) {
+        let known = self.routes.watch(&prefix.name, origin);
+        self.watches.insert(origin, prefix);
         let notices = known
             .into_iter()
             .map(|suffix| Notice { to: origin, suffix })
@@ -89,7 +106,7 @@ impl Relay {
         let Some(prefix) = self.watches.remove(&origin) else {
             return wanted_tracks;
         };
-        self.routes.unwatch(&prefix, origin);
+        self.routes.unwatch(&prefix.name, origin);
         true
     }
 
@@ -108,7 +125,7 @@ impl Relay {
                 debug!("{}: not told of a namespace: {misuse}", to.connection);
             }
             let prefix = self.watches.get(&to).filter(|_| appeared);
-            if let Some(Ok(namespace)) = prefix.map(|prefix| prefix.join(&suffix)) {
+            if let Some(Ok(namespace)) = prefix.map(|prefix| prefix.name.join(&suffix)) {
                 self.told(now, to.connection, &namespace);
             }
         }

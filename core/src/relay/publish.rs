@@ -3,6 +3,7 @@
 //! A PUBLISH is accepted whether or not somebody wants the track; if nobody does for a while, it is paused. It makes its
 //! sender one source of the track among others; it announces no namespace (§ Publisher Interactions).
 
+use super::room::no_room_for_names;
 use super::routes::Origin;
 use super::sources::UPSTREAM_PRIORITY;
 use super::tracks::{Track, Upstream, no_such_track};
@@ -23,7 +24,12 @@ impl Relay {
         if let Some(refusal) = self.has_no_room_for_publisher(origin, &name) {
             return self.respond(now, origin, Response::Error(refusal));
         }
-        self.tracks.entry(name.clone()).or_default();
+        if !self.tracks.contains_key(&name) {
+            let Some(room) = self.room_for_track(&name) else {
+                return self.respond(now, origin, Response::Error(no_room_for_names()));
+            };
+            self.tracks.insert(name.clone(), Track::new(room));
+        }
         let live = self.live_track(origin.connection, &name, properties.clone(), largest);
         if live.is_none() {
             self.respond(now, origin, Response::Error(overloaded("too many tracks")));

@@ -120,7 +120,8 @@ impl Relay {
     /// Asks a publisher for what it could not be asked for before: for want of credit, say.
     pub(super) fn ask_again(&mut self, now: Time, publisher: ConnectionId) {
         for origin in super::of_connection(&self.announcements, publisher) {
-            if let Some(namespace) = self.announcements.get(&origin).cloned() {
+            let announced = self.announcements.get(&origin);
+            if let Some(namespace) = announced.map(|announced| announced.name.clone()) {
                 self.ask_new_publisher(now, origin, &namespace);
             }
         }

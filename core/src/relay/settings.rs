@@ -99,6 +99,11 @@ pub struct Limits {
     pub max_transport_bytes: u64,
     /// Connections at once; a further client is refused.
     pub max_connections: usize,
+    /// Bytes of the names that the relay holds: of announcements, of namespaces it was told of, of prefixes, and of tracks
+    /// that somebody subscribes to, publishes, fetches or asks about; each with 256 bytes for its places in tables and 128
+    /// for each field. What would need another one is refused with EXCESSIVE_LOAD; namespaces that the relay is told of are
+    /// then not used.
+    pub max_name_bytes: usize,
     /// Announced namespaces at once; a further one is refused with EXCESSIVE_LOAD.
     pub max_announcements: usize,
     /// Namespaces at once that peers told of when asked; further ones are not used.
@@ -175,6 +180,7 @@ impl Default for Limits {
             max_object_bytes: 512 << 20,
             max_transport_bytes: 512 << 20,
             max_connections: 10_000,
+            max_name_bytes: 64 << 20,
             max_announcements: 65_536,
             max_learned: 65_536,
             max_redirects: 3,

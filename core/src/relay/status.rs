@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use log::debug;
 
+use super::room::no_room_for_names;
 use super::routes::Origin;
 use super::tracks::no_such_track;
 use super::{Relay, of_connection, overloaded};
 use crate::code::{RequestCode, ResetCode};
+use crate::ledger::Charge;
 use crate::session::{Misuse, Refusal, Request, Response};
 use crate::time::Time;
 use crate::transport::ConnectionId;
@@ -32,6 +34,8 @@ struct Question {
     refusal: Refusal,
     /// When those who have not answered have not understood.
     give_up: Time,
+    /// What the name takes.
+    _room: Charge,
 }
 
 /// Everything that publishers were asked about the status of tracks.
@@ -91,7 +95,10 @@ impl Relay {
         }
         let is_new = !self.questions.open.contains_key(&name);
         let refusal = if is_new {
-            self.ask_status(now, &name, origin.connection)
+            match self.room_for_track(&name) {
+                Some(room) => self.ask_status(now, &name, origin.connection, room),
+                None => no_room_for_names(),
+            }
         } else {
             no_such_track()
         };
@@ -104,7 +111,13 @@ impl Relay {
     }
 
     /// Asks the publishers of a track about it. Returns what to say if there is none.
-    fn ask_status(&mut self, now: Time, name: &FullTrackName, asker: ConnectionId) -> Refusal {
+    fn ask_status(
+        &mut self,
+        now: Time,
+        name: &FullTrackName,
+        asker: ConnectionId,
+        room: Charge,
+    ) -> Refusal {
         let mut refusal = no_such_track();
         let mut asked: BTreeSet<Origin> = BTreeSet::new();
         let announced = self.routes.publishers_of(&name.namespace).into_iter();
@@ -156,6 +169,7 @@ impl Relay {
                 waiting: BTreeSet::new(),
                 refusal: refusal.clone(),
                 give_up,
+                _room: room,
             };
             self.questions.open.insert(name.clone(), question);
         }

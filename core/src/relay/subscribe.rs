@@ -2,6 +2,7 @@
 
 use log::debug;
 
+use super::room::no_room_for_names;
 use super::routes::Origin;
 use super::tracks::{Track, no_such_track};
 use super::{Relay, overloaded};
@@ -28,7 +29,10 @@ impl Relay {
                 let refusal = overloaded("too many tracks");
                 return self.respond(now, origin, Response::Error(refusal));
             }
-            self.tracks.insert(name.clone(), Track::default());
+            let Some(room) = self.room_for_track(&name) else {
+                return self.respond(now, origin, Response::Error(no_room_for_names()));
+            };
+            self.tracks.insert(name.clone(), Track::new(room));
         }
         let is_link = self.is_link(origin.connection);
         // Not without a source: it may be another track when the next one comes.

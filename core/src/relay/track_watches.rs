@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use log::debug;
 
+use super::room::{Held, no_room_for_names};
 use super::routes::Origin;
 use super::{Relay, overloaded};
 use crate::code::ResetCode;
@@ -25,7 +26,7 @@ use crate::wire::param::Parameters;
 /// What one SUBSCRIBE_TRACKS asks for, or a SUBSCRIBE_NAMESPACE of draft 16 that asks for tracks too.
 #[derive(Debug)]
 struct TrackWatch {
-    prefix: TrackNamespace,
+    prefix: Held,
     /// The Forward State of offers.
     forward: bool,
     /// The tracks that were offered, or are not to be, whatever became of that: a track that ends and is published again
@@ -51,9 +52,9 @@ impl TrackWatches {
         self.watches.contains_key(&origin)
     }
 
-    fn insert(&mut self, origin: Origin, prefix: TrackNamespace, forward: bool) {
+    fn insert(&mut self, origin: Origin, prefix: Held, forward: bool) {
         self.remove(origin);
-        let watchers = self.by_prefix.entry(prefix.clone()).or_default();
+        let watchers = self.by_prefix.entry(prefix.name.clone()).or_default();
         watchers.insert(origin);
         let watch = TrackWatch {
             prefix,
@@ -69,7 +70,7 @@ impl TrackWatches {
         let Some(watch) = self.watches.remove(&origin) else {
             return false;
         };
-        self.forget_prefix(&watch.prefix, origin);
+        self.forget_prefix(&watch.prefix.name, origin);
         true
     }
 
@@ -84,14 +85,15 @@ impl TrackWatches {
 
     /// From now on it is about another prefix. What was offered before stays as it is (§ Updating Namespace
     /// Subscriptions).
-    fn move_to(&mut self, origin: Origin, prefix: TrackNamespace) {
+    fn move_to(&mut self, origin: Origin, prefix: Held) {
         let Some(watch) = self.watches.get_mut(&origin) else {
             return;
         };
-        let old = std::mem::replace(&mut watch.prefix, prefix.clone());
+        let new = prefix.name.clone();
+        let old = std::mem::replace(&mut watch.prefix, prefix);
         watch.owed.clear();
-        self.forget_prefix(&old, origin);
-        self.by_prefix.entry(prefix).or_default().insert(origin);
+        self.forget_prefix(&old.name, origin);
+        self.by_prefix.entry(new).or_default().insert(origin);
     }
 
     /// Those who want to be offered the tracks of a namespace.
@@ -133,20 +135,25 @@ impl Relay {
             let refusal = overloaded("too many prefixes");
             return self.respond(now, origin, Response::Error(refusal));
         }
+        let Some(room) = self.room_for(&request.prefix) else {
+            return self.respond(now, origin, Response::Error(no_room_for_names()));
+        };
         self.respond(now, origin, Response::Ok(RequestOk::default()));
-        self.start_track_watch(now, origin, request.prefix, &request.parameters);
+        let prefix = Held::new(request.prefix, room);
+        self.start_track_watch(now, origin, prefix, &request.parameters);
     }
 
     pub(super) fn start_track_watch(
         &mut self,
         now: Time,
         origin: Origin,
-        prefix: TrackNamespace,
+        prefix: Held,
         parameters: &Parameters,
     ) {
         let forward = parameters.forward.unwrap_or(true);
-        self.track_watches.insert(origin, prefix.clone(), forward);
-        self.offer_all(now, origin, &prefix);
+        let name = prefix.name.clone();
+        self.track_watches.insert(origin, prefix, forward);
+        self.offer_all(now, origin, &name);
     }
 
     /// The peer wants no more offers. What was offered stays (§ SUBSCRIBE_NAMESPACE).
@@ -155,15 +162,22 @@ impl Relay {
     }
 
     /// REQUEST_UPDATE of a SUBSCRIBE_TRACKS that was granted: it matters for offers from now on.
-    pub(super) fn update_track_watch(&mut self, now: Time, origin: Origin, change: &Parameters) {
+    pub(super) fn update_track_watch(
+        &mut self,
+        now: Time,
+        origin: Origin,
+        change: &Parameters,
+        moved: Option<Held>,
+    ) {
         if let (Some(forward), Some(watch)) =
             (change.forward, self.track_watches.watches.get_mut(&origin))
         {
             watch.forward = forward;
         }
-        if let Some(prefix) = &change.track_namespace_prefix {
-            self.track_watches.move_to(origin, prefix.clone());
-            self.offer_all(now, origin, prefix);
+        if let Some(prefix) = moved {
+            let name = prefix.name.clone();
+            self.track_watches.move_to(origin, prefix);
+            self.offer_all(now, origin, &name);
         }
     }
 
@@ -301,7 +315,7 @@ impl Relay {
         let Some(watch) = self.track_watches.watches.get(&origin) else {
             return false;
         };
-        let Some(suffix) = name.namespace.strip_prefix(&watch.prefix) else {
+        let Some(suffix) = name.namespace.strip_prefix(&watch.prefix.name) else {
             return false;
         };
         let session = self.publisher.peers.session(origin.connection);

@@ -11,6 +11,7 @@ use super::resume::Resuming;
 use super::routes::Origin;
 use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::fanout::TrackId;
+use crate::ledger::Charge;
 use crate::session::{Refusal, Response};
 use crate::time::Time;
 use crate::wire::message::PublishDone;
@@ -20,6 +21,8 @@ use crate::wire::param::{Filter, Parameters};
 /// A track that somebody downstream wants, or somebody upstream offers.
 #[derive(Debug, Default)]
 pub(super) struct Track {
+    /// What its name takes.
+    _room: Option<Charge>,
     /// The track in memory, once a publisher agreed to send it.
     pub(super) live: Option<TrackId>,
     /// Our subscriptions to it, and what publishers offered by themselves.
@@ -276,6 +279,14 @@ impl Relay {
 }
 
 impl Track {
+    /// Nothing but a name, for which there is room.
+    pub(super) fn new(room: Charge) -> Self {
+        Self {
+            _room: Some(room),
+            ..Self::default()
+        }
+    }
+
     /// Whether one of its publishers sends objects.
     fn is_forwarding(&self) -> bool {
         self.upstreams

@@ -1,6 +1,7 @@
 //! REQUEST_UPDATE from peers: every one is answered once, when the request itself has been.
 
 use super::Relay;
+use super::room::{Held, no_room_for_names};
 use super::routes::Origin;
 use crate::time::Time;
 use crate::wire::id::RequestId;
@@ -20,14 +21,8 @@ impl Relay {
             self.update_fetch(now, origin, update);
         } else if self.waiting.contains_key(&origin) {
             self.update_waiting(origin, update, parameters);
-        } else if self.watches.contains_key(&origin) {
-            self.agree(now, origin, update);
-            if let Some(prefix) = &parameters.track_namespace_prefix {
-                self.move_watch(now, origin, prefix);
-            }
-        } else if self.track_watches.contains(origin) {
-            self.agree(now, origin, update);
-            self.update_track_watch(now, origin, parameters);
+        } else if self.watches.contains_key(&origin) || self.track_watches.contains(origin) {
+            self.update_watch(now, origin, update, parameters);
         } else if self.upstreams.contains_key(&origin) {
             self.agree(now, origin, update);
             self.published_changed(now, origin, parameters);
@@ -37,6 +32,36 @@ impl Relay {
         } else {
             self.update_subscription(now, origin, update, parameters);
             self.request_group_of(now, origin.connection, origin.request, parameters);
+        }
+    }
+
+    /// A request for namespaces or tracks changes. Without room for the new prefix it is over.
+    fn update_watch(
+        &mut self,
+        now: Time,
+        origin: Origin,
+        update: RequestId,
+        parameters: &Parameters,
+    ) {
+        let mut moved = None;
+        if let Some(prefix) = &parameters.track_namespace_prefix {
+            let Some(room) = self.room_for(prefix) else {
+                let Origin {
+                    connection,
+                    request,
+                } = origin;
+                let refusal = Err(no_room_for_names());
+                return self
+                    .publisher
+                    .respond_to_update(now, connection, request, update, refusal);
+            };
+            moved = Some(Held::new(prefix.clone(), room));
+        }
+        self.agree(now, origin, update);
+        if !self.watches.contains_key(&origin) {
+            self.update_track_watch(now, origin, parameters, moved);
+        } else if let Some(prefix) = moved {
+            self.move_watch(now, origin, prefix);
         }
     }
 

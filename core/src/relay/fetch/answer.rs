@@ -9,6 +9,7 @@ use super::upstream::Started;
 use crate::cache::Look;
 use crate::code::RequestCode;
 use crate::fanout::TrackId;
+use crate::relay::room::no_room_for_names;
 use crate::session::{Refusal, Response};
 use crate::span::{Position, Span};
 use crate::time::Time;
@@ -47,10 +48,13 @@ impl Relay {
                 Refusal::new(RequestCode::InvalidRange, "the range ends before it starts");
             return self.respond(now, origin, Response::Error(refusal));
         }
+        let Some(room) = self.room_for_track(&track) else {
+            return self.respond(now, origin, Response::Error(no_room_for_names()));
+        };
         let timeout = request.parameters.fill_timeout;
         let timeout = timeout.map(|millis| std::time::Duration::from_millis(millis.0));
         let order = request.parameters.group_order.unwrap_or_default();
-        let fetch = Fetch::new(track.clone(), order, range, timeout);
+        let fetch = Fetch::new((track.clone(), room), order, range, timeout);
         self.fetching.open(&track).fetches.insert(origin);
         self.fetching.fetches.insert(origin, fetch);
         match self.judge(now, &track, range) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fill::FillId;
 use super::order::{Rest, last_of};
+use crate::ledger::Charge;
 use crate::session::Refusal;
 use crate::span::{Position, Span, Spans};
 use crate::time::Time;
@@ -39,6 +40,8 @@ pub(super) struct Fetch {
     pub(super) starved: Option<Starved>,
     /// Its deadline as it is kept.
     pub(super) armed: Option<Time>,
+    /// What its name takes.
+    _room: Charge,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +73,7 @@ pub(super) struct Starved {
 
 impl Fetch {
     pub(super) fn new(
-        name: FullTrackName,
+        (name, room): (FullTrackName, Charge),
         order: GroupOrder,
         range: Span,
         timeout: Option<Duration>,
@@ -96,6 +99,7 @@ impl Fetch {
             },
             starved: None,
             armed: None,
+            _room: room,
         }
     }
 

@@ -103,6 +103,62 @@ fn max_announcements() {
     }
 }
 
+/// What a namespace of one field that has one letter takes.
+const SHORT: usize = 256 + 128 + 1;
+
+// Rules: B325
+#[test]
+fn max_name_bytes_of_announcements_and_prefixes() {
+    for draft in Draft::ALL {
+        let mut rig = Rig::with(limits(|limits| limits.max_name_bytes = 3 * SHORT));
+        let peers = [rig.connect(draft), rig.connect(draft)];
+        let first = rig.announce(peers[0], &["a"]);
+        rig.watch(peers[1], &["b"]);
+        let long = "c".repeat(1000);
+        let longer = rig.try_announce(peers[1], &[&long]);
+        rig.assert_overloaded(peers[1], longer);
+        rig.announce(peers[1], &["d"]);
+        let watch = rig.watch(peers[1], &["e"]);
+        rig.assert_overloaded(peers[1], watch);
+        let track = rig.subscribe(peers[1], "v");
+        rig.assert_overloaded(peers[1], track);
+        rig.cancel(peers[0], first);
+        rig.announce(peers[0], &["f"]);
+        assert_eq!(rig.relay.name_bytes().used(), 3 * SHORT);
+        rig.end();
+    }
+}
+
+// Rules: B322
+#[test]
+fn max_name_bytes_of_tracks() {
+    for drafts in DRAFT_PAIRS {
+        let mut room = Rig::with(Settings::default());
+        room.running(drafts);
+        let used = room.relay.name_bytes().used();
+        room.end();
+        let mut rig = Rig::with(limits(|limits| limits.max_name_bytes = used));
+        let running = rig.running(drafts);
+        let other = rig.connect(drafts.1);
+        let second = rig.subscribe(other, "w");
+        rig.assert_overloaded(other, second);
+        let published = rig.publish_with(
+            other,
+            track("x"),
+            Parameters::default(),
+            Properties::default(),
+        );
+        rig.assert_overloaded(other, published);
+        let same = rig.subscribe(other, "v");
+        rig.ok(other, same);
+        rig.cancel(other, same);
+        rig.cancel(running.subscriber, running.down);
+        rig.subscribe(other, "x");
+        assert_eq!(rig.asked(running.publisher).len(), 2);
+        rig.end();
+    }
+}
+
 // Rules: B325
 #[test]
 fn max_watches() {

@@ -1,0 +1,49 @@
+//! Memory for the names that peers announce, ask for and tell of: counted until they are forgotten.
+
+use super::Relay;
+use crate::ledger::Charge;
+use crate::session::Refusal;
+use crate::wire::name::{FullTrackName, TrackNamespace};
+
+/// What a name costs besides its bytes: it stands in several tables.
+const NAME_OVERHEAD: usize = 256;
+
+/// What each of its fields costs besides its bytes.
+const FIELD_OVERHEAD: usize = 128;
+
+/// A namespace or prefix that is counted.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) name: TrackNamespace,
+    _room: Charge,
+}
+
+impl Held {
+    pub(super) const fn new(name: TrackNamespace, room: Charge) -> Self {
+        Self { name, _room: room }
+    }
+}
+
+impl Relay {
+    /// Counts a namespace or prefix. `None` at [`Limits::max_name_bytes`](super::Limits::max_name_bytes).
+    pub(super) fn room_for(&self, namespace: &TrackNamespace) -> Option<Charge> {
+        self.name_bytes.charge(cost_of(namespace))
+    }
+
+    /// The same for the name of a track.
+    pub(super) fn room_for_track(&self, name: &FullTrackName) -> Option<Charge> {
+        let bytes = cost_of(&name.namespace).saturating_add(name.name.as_bytes().len());
+        self.name_bytes.charge(bytes)
+    }
+}
+
+fn cost_of(namespace: &TrackNamespace) -> usize {
+    let fields = namespace.fields().len().saturating_mul(FIELD_OVERHEAD);
+    let bytes = namespace.byte_len().saturating_add(fields);
+    bytes.saturating_add(NAME_OVERHEAD)
+}
+
+/// What is said at the limit.
+pub(super) const fn no_room_for_names() -> Refusal {
+    super::overloaded("no memory for more names")
+}
