@@ -189,6 +189,7 @@ pub mod relay;
 pub mod reservations;
 pub mod runtime;
 pub mod schedule;
+mod seldom;
 pub mod session;
 #[cfg(feature = "sim")]
 pub mod sim;

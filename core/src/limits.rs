@@ -68,6 +68,7 @@ mod tests {
         let settings = Settings::default();
         let mut expected = fields("relay", &settings.limits);
         expected.extend(fields("session", &settings.session));
+        expected.extend(fields("h3", &settings.h3));
         expected.extend(fields("fanout", &settings.fanout));
         expected.extend(fields("cache", &cache::Limits::default()));
         expected.extend(fields("fetches", &fetches::Limits::default()));

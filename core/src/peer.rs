@@ -27,6 +27,7 @@ enum Layer {
     Undecided {
         settings: Box<Settings>,
         drafts: Vec<Draft>,
+        limits: h3::Limits,
     },
     None,
     WebTransport(Box<WebTransport>),
@@ -42,6 +43,7 @@ impl Peer {
             layer: Layer::Undecided {
                 settings: Box::new(settings),
                 drafts: drafts.to_vec(),
+                limits: h3::Limits::default(),
             },
         }
     }
@@ -71,6 +73,23 @@ impl Peer {
         }
     }
 
+    /// The same with other bounds for WebTransport, if that lies in between.
+    #[must_use]
+    pub fn with_web_transport_limits(mut self, bounds: h3::Limits) -> Self {
+        self.layer = match self.layer {
+            Layer::Undecided {
+                settings, drafts, ..
+            } => Layer::Undecided {
+                settings,
+                drafts,
+                limits: bounds,
+            },
+            Layer::WebTransport(layer) => Layer::WebTransport(Box::new(layer.with_limits(bounds))),
+            Layer::None => Layer::None,
+        };
+        self
+    }
+
     /// The session with the peer.
     pub const fn session(&mut self) -> &mut Session {
         &mut self.session
@@ -91,7 +110,11 @@ impl Peer {
 
     /// Something happened on the connection.
     pub fn handle_input(&mut self, now: Time, input: Input) {
-        if let Layer::Undecided { settings, drafts } = &self.layer
+        if let Layer::Undecided {
+            settings,
+            drafts,
+            limits,
+        } = &self.layer
             && let Input::Connected { alpn, .. } = &input
         {
             self.layer = if alpn.as_ref() == HTTP3 {
@@ -99,7 +122,7 @@ impl Peer {
                     underlay: Underlay::WebTransport,
                     ..Settings::clone(settings)
                 };
-                let layer = WebTransport::server(accepting(&settings, drafts));
+                let layer = WebTransport::server(accepting(&settings, drafts)).with_limits(*limits);
                 let is_tracing = self.session.is_tracing();
                 self.session = Session::new(settings);
                 if is_tracing {

@@ -1,6 +1,6 @@
 //! The publishing side of a program with many peers: their sessions, and the tracks in memory that they subscribe to.
 
-use log::{debug, warn};
+use log::debug;
 
 use crate::code::{DoneCode, RequestCode, ResetCode};
 use crate::fanout::{self, Fanout, Notice, TrackId};
@@ -261,7 +261,8 @@ impl Publisher {
         };
         let number = request.0;
         if let Misuse::NotExpressible(what) = misuse {
-            warn!("{connection}: request {number} is refused, since the draft lacks {what}");
+            // Peers cause it, as often as they like: no line for the operator.
+            debug!("{connection}: request {number} is refused, since the draft lacks {what}");
             let refusal = Refusal::new(RequestCode::InternalError, what.0);
             let refused = session.respond(now, request, Response::Error(refusal));
             debug_assert!(refused.is_ok(), "{refused:?}");
@@ -287,7 +288,7 @@ impl Publisher {
         };
         let mut answered = session.respond_to_update(now, request, update, response);
         if let Err(Misuse::NotExpressible(what)) = answered {
-            warn!("{connection}: an update is refused, since the draft lacks {what}");
+            debug!("{connection}: an update is refused, since the draft lacks {what}");
             let refusal = Refusal::new(RequestCode::InternalError, what.0);
             answered = session.respond_to_update(now, request, update, Err(refusal));
         }

@@ -68,7 +68,7 @@ fn connects_that_never_end(runtime: &str, over: Over, scale: u64) {
         name: "CONNECT that never ends",
         runtime,
         over,
-        flags: "",
+        flags: "--h3_handshake_timeout 3s --max_h3_requests 2",
         tables: 0,
     };
     let turns = Turns::new(
@@ -196,7 +196,7 @@ fn streams_of_no_session(runtime: &str, over: Over, scale: u64) {
         runtime,
         over,
         // Nobody sends a SETUP.
-        flags: "--setup_timeout 100s",
+        flags: "--setup_timeout 100s --max_h3_waiting_streams 8 --max_h3_waiting_datagrams 4",
         tables: 0,
     };
     let (early, late) = (60 * scale, 60 * scale);

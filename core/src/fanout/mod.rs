@@ -40,6 +40,7 @@ use std::fmt;
 use crate::code::{DoneCode, ResetCode};
 use crate::draft::{Draft, Profile};
 use crate::ledger::Ledger;
+use crate::seldom::Seldom;
 use crate::time::Time;
 use crate::transport::{ConnectionId, StreamId};
 use crate::wire::id::{Location, RequestId, TrackAlias};
@@ -133,6 +134,8 @@ pub enum Notice {
 pub struct Fanout {
     limits: Limits,
     ledger: Ledger,
+    /// Lines of the log about want of memory.
+    shortages: Seldom,
     tracks: BTreeMap<TrackId, Track>,
     next_track: u64,
     ingests: BTreeMap<IngestId, Ingest>,
@@ -193,6 +196,7 @@ impl Fanout {
         Self {
             limits,
             ledger,
+            shortages: Seldom::default(),
             tracks: BTreeMap::new(),
             next_track: 0,
             ingests: BTreeMap::new(),
@@ -517,14 +521,15 @@ impl Fanout {
     /// Memory ran out: one subscriber less, if that helps.
     fn relieve(&mut self, now: Time) {
         let shed = self.shed(now);
-        log::warn!(
-            "out of memory for objects ({:?}): {}",
-            self.ledger,
-            if shed {
-                "ending the slowest subscription"
-            } else {
-                "giving up a subgroup"
-            }
+        let what = if shed {
+            "ending the slowest subscription"
+        } else {
+            "giving up a subgroup"
+        };
+        self.shortages.warn(
+            now,
+            module_path!(),
+            format_args!("out of memory for objects ({:?}): {what}", self.ledger),
         );
     }
 

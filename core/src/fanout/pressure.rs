@@ -78,9 +78,13 @@ impl Fanout {
             .filter(|(_, lag)| *lag > most)
             .max_by_key(|(_, lag)| *lag);
         if let Some(((connection, request), lag)) = slowest {
-            log::warn!(
-                "memory for objects is short ({:?}): {connection}, which is {lag} bytes behind, goes",
-                self.ledger
+            self.shortages.warn(
+                now,
+                module_path!(),
+                format_args!(
+                    "memory for objects is short ({:?}): {connection}, which is {lag} bytes behind, goes",
+                    self.ledger
+                ),
             );
             self.shedding = Some((connection, request));
             let reason = "memory is short, and this subscriber is furthest behind";

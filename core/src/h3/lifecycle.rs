@@ -10,14 +10,16 @@ use crate::transport::{Closed, Dir, Input, Output, StreamId};
 use super::capsule::{self, Capsules};
 use super::error::{self, Code, H3_NO_ERROR, Violation};
 use super::{
-    CLOSE_TIMEOUT, CONTROL_STREAM, HANDSHAKE_TIMEOUT, Phase, QuicId, Request, Session,
-    WebTransport, settings, stream, varint,
+    CONTROL_STREAM, Phase, QuicId, Request, Session, WebTransport, settings, stream, varint,
 };
 
 impl WebTransport {
     pub(super) fn connected(&mut self, now: Time, max_datagram: usize) {
         self.max_datagram = max_datagram;
-        self.deadline = Some((now + HANDSHAKE_TIMEOUT, "WebTransport handshake"));
+        self.deadline = Some((
+            now + self.limits.handshake_timeout,
+            "WebTransport handshake",
+        ));
         let mut bytes = Vec::new();
         varint::put(&mut bytes, stream::CONTROL);
         bytes.extend(settings::encode(self.is_server()));
@@ -107,7 +109,7 @@ impl WebTransport {
             Phase::Handshake | Phase::Ended | Phase::Over => false,
         };
         if closing && self.deadline.is_none() {
-            self.deadline = Some((now + CLOSE_TIMEOUT, "WebTransport session end"));
+            self.deadline = Some((now + self.limits.close_timeout, "WebTransport session end"));
         }
     }
 

@@ -104,27 +104,47 @@ use stream::Beginning;
 pub use connect::Request;
 pub use translate::Translated;
 
-/// How long a session may take from the end of the TLS handshake to the answered CONNECT.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the end of a session may take to reach the peer before the connection is closed anyway.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many streams may wait for the session they name. Only their numbers are kept: what they carry stays in the
-/// transport. Further ones are refused.
-pub const MAX_WAITING_STREAMS: usize = 64;
-/// How many datagrams may wait for the session they name. Further ones are dropped.
-pub const MAX_WAITING_DATAGRAMS: usize = 16;
-/// How many streams may be open whose first bytes did not all arrive. Further ones are refused. It only guards memory
-/// (some 40 bytes each): the transport's stream limits are meant to be reached first.
-pub const MAX_BEGINNING_STREAMS: usize = 4096;
-/// How many requests a client may have open at once that have not become the session. Further ones are refused. Each may
-/// hold a header section of 16 KiB.
-pub const MAX_REQUESTS: usize = 4;
-
 /// How many bytes of HTTP/3's own streams are read at a time.
 const READ_CHUNK: usize = 4096;
 /// Numbers of this layer's own streams, far above those that the inner machine counts up.
 const CONTROL_STREAM: StreamId = StreamId::local(1 << 60);
 const CONNECT_STREAM: StreamId = StreamId::local((1 << 60) + 1);
+
+/// The bounds of one connection.
+///
+/// Units, defaults and the reason for each: [`limits`](crate::limits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a session may take from the end of the TLS handshake to the answered CONNECT; then the connection is closed.
+    pub handshake_timeout: Duration,
+    /// How long the end of a session may take to reach the peer before the connection is closed anyway.
+    pub close_timeout: Duration,
+    /// Streams that may wait for the session they name. Only their numbers are kept: what they carry stays in the
+    /// transport. Further ones are refused (WT_BUFFERED_STREAM_REJECTED).
+    pub max_waiting_streams: usize,
+    /// Datagrams that may wait for the session they name. Further ones are dropped.
+    pub max_waiting_datagrams: usize,
+    /// Streams that may be open whose first bytes did not all arrive. Further ones are refused
+    /// (WT_BUFFERED_STREAM_REJECTED). It only guards memory (some 40 bytes each): the transport's stream limits are meant to
+    /// be reached first.
+    pub max_beginning_streams: usize,
+    /// Requests that a client may have open at once that have not become the session. Further ones are refused
+    /// (H3_REQUEST_REJECTED). Each may hold a header section of 16 KiB.
+    pub max_requests: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(2),
+            max_waiting_streams: 64,
+            max_waiting_datagrams: 16,
+            max_beginning_streams: 4096,
+            max_requests: 4,
+        }
+    }
+}
 
 /// What a server accepts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -185,6 +205,7 @@ pub struct Client {
 #[derive(Debug)]
 pub struct WebTransport {
     role: Role,
+    limits: Limits,
     phase: Phase,
     /// What the last output asked, if its answer matters here.
     asked: Option<Asked>,
@@ -325,9 +346,17 @@ impl WebTransport {
         Self::new(Role::Client(client))
     }
 
+    /// The same with other bounds.
+    #[must_use]
+    pub const fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     fn new(role: Role) -> Self {
         Self {
             role,
+            limits: Limits::default(),
             phase: Phase::Handshake,
             asked: None,
             inputs: VecDeque::new(),

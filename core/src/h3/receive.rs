@@ -18,10 +18,7 @@ use super::error::{
 use super::frame::Splitter;
 use super::qpack::{self, DecoderStream};
 use super::stream::{self, Beginning, Kind};
-use super::{
-    Asking, CONNECT_STREAM, MAX_BEGINNING_STREAMS, MAX_REQUESTS, MAX_WAITING_DATAGRAMS,
-    MAX_WAITING_STREAMS, Own, Phase, QuicId, WebTransport, varint,
-};
+use super::{Asking, CONNECT_STREAM, Own, Phase, QuicId, WebTransport, varint};
 
 impl WebTransport {
     pub(super) fn opened(&mut self, stream: StreamId, dir: Dir) {
@@ -31,7 +28,7 @@ impl WebTransport {
         }
         if let Phase::Closing { .. } = self.phase {
             self.refuse(stream, dir, WT_SESSION_GONE);
-        } else if self.beginning.len() >= MAX_BEGINNING_STREAMS {
+        } else if self.beginning.len() >= self.limits.max_beginning_streams {
             self.refuse(stream, dir, WT_BUFFERED_STREAM_REJECTED);
         } else {
             self.beginning
@@ -115,7 +112,7 @@ impl WebTransport {
                 );
             }
             Kind::Request { rest } => {
-                if self.requests() >= MAX_REQUESTS {
+                if self.requests() >= self.limits.max_requests {
                     self.refuse(stream, dir, H3_REQUEST_REJECTED);
                     return Ok(());
                 }
@@ -161,7 +158,7 @@ impl WebTransport {
                 // The transport only tells of bytes after a read that found none, and that read was ours.
                 self.tell(Input::Readable(stream));
             }
-            (Phase::Handshake, _) if self.waiting.len() < MAX_WAITING_STREAMS => {
+            (Phase::Handshake, _) if self.waiting.len() < self.limits.max_waiting_streams => {
                 self.waiting.insert(stream, (dir, session));
             }
             (Phase::Closing { .. }, _) => self.refuse(stream, dir, WT_SESSION_GONE),
@@ -407,7 +404,7 @@ impl WebTransport {
             (Phase::Established, Some(session)) if session.id == quarter * 4 => {
                 self.tell(Input::Datagram(payload));
             }
-            (Phase::Handshake, _) if self.datagrams.len() < MAX_WAITING_DATAGRAMS => {
+            (Phase::Handshake, _) if self.datagrams.len() < self.limits.max_waiting_datagrams => {
                 self.datagrams.push_back((quarter * 4, payload));
             }
             _ => {}

@@ -52,7 +52,8 @@ impl Relay {
                 limits: self.settings.session.clone(),
             },
             &self.settings.drafts,
-        );
+        )
+        .with_web_transport_limits(self.settings.h3);
         let connection = self.publisher.peers.accept(peer, incoming.remote);
         self.reservations.assign(connection);
         Admission::Accept(connection)

@@ -136,7 +136,8 @@ impl Relay {
                 limits: self.settings.session.clone(),
             },
             &self.settings.drafts,
-        );
+        )
+        .with_web_transport_limits(self.settings.h3);
         let connection = self.publisher.peers.connect(peer, target);
         self.reservations.accept(connection);
         self.connected.insert(connection);

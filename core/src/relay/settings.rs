@@ -8,6 +8,7 @@ use crate::cache;
 use crate::draft::Draft;
 use crate::fanout;
 use crate::fetches;
+use crate::h3;
 use crate::ledger::Ledger;
 use crate::reservations::Reserve;
 use crate::runtime::TransportSettings;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The bounds of each session's.
     pub session: session::Limits,
+    /// The bounds of each WebTransport session's HTTP/3 connection.
+    pub h3: h3::Limits,
     /// The bounds of the tracks in memory.
     pub fanout: fanout::Limits,
     /// The bounds of what is kept of the past.
@@ -48,6 +51,7 @@ impl Default for Settings {
             discover: true,
             limits: Limits::default(),
             session: session::Limits::default(),
+            h3: h3::Limits::default(),
             fanout: fanout::Limits::default(),
             cache: cache::Limits::default(),
             fetches: fetches::Limits::default(),

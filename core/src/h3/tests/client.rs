@@ -182,7 +182,7 @@ fn a_malformed_answer_ends_the_connection() {
 #[test]
 fn an_answer_that_never_comes_ends_in_time() {
     let mut wire = asking_client();
-    wire.after(HANDSHAKE_TIMEOUT);
+    wire.after(Limits::default().handshake_timeout);
     assert_eq!(wire.close_code(), Some(H3_REQUEST_CANCELLED));
     assert!(failure(&wire).contains("did not answer"));
 }

@@ -125,11 +125,11 @@ fn perform(wire: &mut Wire, act: Act) {
 fn check(wire: &Wire) {
     let layer = &wire.layer;
     assert!(layer.inputs.is_empty() && layer.commands.is_empty());
-    assert!(layer.waiting.len() <= MAX_WAITING_STREAMS);
-    assert!(layer.datagrams.len() <= MAX_WAITING_DATAGRAMS);
-    assert!(layer.beginning.len() <= MAX_BEGINNING_STREAMS);
+    assert!(layer.waiting.len() <= layer.limits.max_waiting_streams);
+    assert!(layer.datagrams.len() <= layer.limits.max_waiting_datagrams);
+    assert!(layer.beginning.len() <= layer.limits.max_beginning_streams);
     // Control, two of QPACK, the session, refused requests and open ones.
-    assert!(layer.own.len() <= 4 + MAX_REQUESTS);
+    assert!(layer.own.len() <= 4 + layer.limits.max_requests);
     let closed = wire
         .inputs
         .iter()

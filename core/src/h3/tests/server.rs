@@ -230,14 +230,14 @@ fn a_second_session_is_rejected_and_the_first_lives() {
 fn more_requests_at_once_than_the_limit_are_rejected() {
     let mut wire = new_server();
     let unfinished = &chromium_request(&[])[..20];
-    let streams: Vec<_> = (0..=MAX_REQUESTS)
+    let streams: Vec<_> = (0..=Limits::default().max_requests)
         .map(|_| wire.open(Dir::Bi, unfinished))
         .collect();
     for (at, stream) in streams.iter().enumerate() {
         let rejected = wire.outgoing.get(stream).and_then(|sent| sent.reset);
         assert_eq!(
             rejected,
-            (at == MAX_REQUESTS).then_some(H3_REQUEST_REJECTED)
+            (at == Limits::default().max_requests).then_some(H3_REQUEST_REJECTED)
         );
     }
     // One that goes away makes room.
@@ -461,15 +461,16 @@ fn streams_and_datagrams_before_the_request_wait_for_it() {
 #[test]
 fn no_more_streams_and_datagrams_wait_than_the_limits() {
     let mut wire = new_server();
-    let streams: Vec<_> = (0..=MAX_WAITING_STREAMS)
+    let streams: Vec<_> = (0..=Limits::default().max_waiting_streams)
         .map(|_| wire.open(Dir::Uni, b"\x40\x54\x00x"))
         .collect();
     for (at, stream) in streams.iter().enumerate() {
         let stopped = wire.outgoing.get(stream).and_then(|sent| sent.stop);
-        let expected = (at == MAX_WAITING_STREAMS).then_some(WT_BUFFERED_STREAM_REJECTED);
+        let expected =
+            (at == Limits::default().max_waiting_streams).then_some(WT_BUFFERED_STREAM_REJECTED);
         assert_eq!(stopped, expected);
     }
-    for _ in 0..=MAX_WAITING_DATAGRAMS {
+    for _ in 0..=Limits::default().max_waiting_datagrams {
         wire.input(Input::Datagram(Bytes::from_static(b"\x00x")));
     }
     wire.open(Dir::Uni, &chromium_control());
@@ -478,26 +479,26 @@ fn no_more_streams_and_datagrams_wait_than_the_limits() {
         .inputs
         .iter()
         .filter(|input| matches!(input, Input::Datagram(_)));
-    assert_eq!(datagrams.count(), MAX_WAITING_DATAGRAMS);
+    assert_eq!(datagrams.count(), Limits::default().max_waiting_datagrams);
     let opened = wire
         .inputs
         .iter()
         .filter(|input| matches!(input, Input::Opened { .. }));
-    assert_eq!(opened.count(), MAX_WAITING_STREAMS);
+    assert_eq!(opened.count(), Limits::default().max_waiting_streams);
 }
 
 #[test]
 fn no_more_silent_streams_are_kept_than_the_limit() {
     let (mut wire, _) = established_server();
-    let streams: Vec<_> = (0..=MAX_BEGINNING_STREAMS)
+    let streams: Vec<_> = (0..=Limits::default().max_beginning_streams)
         .map(|_| wire.open(Dir::Uni, b"\x40"))
         .collect();
-    let last = wire.sent(streams[MAX_BEGINNING_STREAMS]);
+    let last = wire.sent(streams[Limits::default().max_beginning_streams]);
     assert_eq!(last.stop, Some(WT_BUFFERED_STREAM_REJECTED));
     assert!(
         !wire
             .outgoing
-            .contains_key(&streams[MAX_BEGINNING_STREAMS - 1])
+            .contains_key(&streams[Limits::default().max_beginning_streams - 1])
     );
     wire.send(streams[0], b"\x54\x00hello");
     assert_eq!(wire.read_all(streams[0]), b"hello");
@@ -508,11 +509,36 @@ fn a_client_that_never_asks_is_shown_out() {
     let mut wire = new_server();
     wire.open(Dir::Uni, &chromium_control());
     let (deadline, _) = wire.layer.poll_timeout().unwrap();
-    assert_eq!(deadline, Time::ZERO + HANDSHAKE_TIMEOUT);
-    wire.after(HANDSHAKE_TIMEOUT - Duration::from_micros(1));
+    assert_eq!(deadline, Time::ZERO + Limits::default().handshake_timeout);
+    wire.after(Limits::default().handshake_timeout - Duration::from_micros(1));
     assert_eq!(wire.close_code(), None);
     wire.after(Duration::from_micros(1));
     assert_eq!(wire.close_code(), Some(H3_NO_ERROR));
     assert!(matches!(wire.closed_input(), Some(Closed::Failed(_))));
     assert_eq!(wire.layer.poll_timeout(), None);
+}
+
+#[test]
+fn lower_limits_are_reached_sooner() {
+    let limits = Limits {
+        handshake_timeout: Duration::from_secs(1),
+        close_timeout: Duration::from_millis(100),
+        max_waiting_streams: 1,
+        max_waiting_datagrams: 1,
+        max_beginning_streams: 1,
+        max_requests: 1,
+    };
+    let mut wire = Wire::new(WebTransport::server(Server::default()).with_limits(limits));
+    assert_eq!(
+        wire.layer.poll_timeout().map(|(at, _)| at),
+        Some(Time::ZERO + limits.handshake_timeout)
+    );
+    let waiting = wire.open(Dir::Uni, &[0x40, 0x54, 40]);
+    let further = wire.open(Dir::Uni, &[0x40, 0x54, 40]);
+    assert_eq!(wire.outgoing.get(&waiting).and_then(|sent| sent.stop), None);
+    assert_eq!(wire.sent(further).stop, Some(WT_BUFFERED_STREAM_REJECTED));
+    let silent = wire.open(Dir::Bi, &[]);
+    let further = wire.open(Dir::Bi, &[]);
+    assert_eq!(wire.outgoing.get(&silent).and_then(|sent| sent.stop), None);
+    assert_eq!(wire.sent(further).stop, Some(WT_BUFFERED_STREAM_REJECTED));
 }

@@ -368,9 +368,12 @@ fn the_end_of_the_connect_stream_ends_the_session() {
     // If the peer never acknowledges, the connection is closed all the same.
     assert_eq!(
         wire.layer.poll_timeout(),
-        Some((Time::ZERO + CLOSE_TIMEOUT, "WebTransport session end"))
+        Some((
+            Time::ZERO + Limits::default().close_timeout,
+            "WebTransport session end"
+        ))
     );
-    wire.after(CLOSE_TIMEOUT);
+    wire.after(Limits::default().close_timeout);
     assert_eq!(wire.close_code(), Some(H3_NO_ERROR));
 }
 
@@ -405,7 +408,7 @@ fn a_stopped_connect_stream_is_read_to_its_end() {
     // It never comes.
     let (mut wire, connect) = established_server();
     stop(&mut wire, connect);
-    wire.after(CLOSE_TIMEOUT);
+    wire.after(Limits::default().close_timeout);
     assert!(matches!(wire.closed_input(), Some(Closed::Lost(_))));
     assert_eq!(wire.close_code(), Some(H3_NO_ERROR));
     // This side ends the session meanwhile, and can only close the connection.
@@ -453,7 +456,7 @@ fn bytes_after_the_close_capsule_reset_the_stream() {
     let close = capsule::close_frame(0, b"");
     wire.send(connect, &[close, frame::encode(frame::DATA, b"x")].concat());
     assert_eq!(wire.sent(connect).reset, Some(H3_MESSAGE_ERROR));
-    wire.after(CLOSE_TIMEOUT);
+    wire.after(Limits::default().close_timeout);
     assert_eq!(wire.close_code(), Some(H3_NO_ERROR));
 }
 
