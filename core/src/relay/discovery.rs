@@ -227,9 +227,7 @@ impl Relay {
         // echo: it is not told what came over a link.
         let is_link = self.is_link(asked.connection);
         let is_full = self.discovery.heard.len() >= self.settings.limits.max_learned;
-        let room = self
-            .room_for(&namespace)
-            .filter(|_| !is_link && !is_full);
+        let room = self.room_for(&namespace).filter(|_| !is_link && !is_full);
         if !is_link && room.is_none() {
             let who = self.describe(asked.connection);
             return debug!("{who} tells of {namespace}, for which there is no room");
