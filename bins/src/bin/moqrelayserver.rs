@@ -5,9 +5,7 @@
 )]
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::num::NonZero;
 use std::process::ExitCode;
-use std::thread;
 
 use bytes::Bytes;
 use clap::{ArgAction, Parser};
@@ -47,12 +45,12 @@ struct Flags {
     /// Serve QMUX on the TCP port (not built yet)
     #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     qmux: bool,
-    /// Threads that share the work, each with clients of its own; without it as many as there are processors
+    /// Threads that share the work, each with clients of its own
     ///
-    /// Handshakes are bounded for all threads together; memory, connections, the cache and log lines are divided among them,
-    /// and each thread needs 16 MiB of --max_memory_bytes. Other limits are for each thread.
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=i64::from(runtime::MAX_THREADS)))]
-    threads: Option<u8>,
+    /// Memory, connections and handshakes are bounded for all threads together; the cache, names and log lines are divided among
+    /// them, and each thread needs 16 MiB of --max_memory_bytes. Other limits are for each thread.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(runtime::MAX_THREADS)))]
+    threads: u8,
     /// How to decide the sending rate
     #[arg(long, value_enum, default_value_t = CongestionFlag::Cubic, help_heading = "Limits")]
     congestion: CongestionFlag,
@@ -78,7 +76,7 @@ struct Flags {
     discover: bool,
 }
 
-/// The least memory of a thread, in bytes: room for some 20 connections, and for a second of video.
+/// The least memory of a thread, in bytes: what it borrows of the common account at a time, some of it idle, and a second of video.
 const THREAD_MEMORY: u64 = 16 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -136,11 +134,9 @@ fn run(flags: &Flags) -> Result<Exit, String> {
 }
 
 impl Flags {
-    /// As many as there are processors that this process may use, unless told; fewer if there is not enough for each.
+    /// As many as told; fewer if there is not enough for each.
     fn threads(&self, relay: &relay::Settings) -> u8 {
-        let all = || thread::available_parallelism().map_or(1, NonZero::get);
-        let all = || u8::try_from(all()).unwrap_or(u8::MAX);
-        let wanted = self.threads.unwrap_or_else(all).min(runtime::MAX_THREADS);
+        let wanted = self.threads;
         let limits = &relay.limits;
         let objects = u64::try_from(limits.max_object_bytes).unwrap_or(u64::MAX);
         let memory = objects.saturating_add(limits.max_transport_bytes) / THREAD_MEMORY;
@@ -248,14 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_as_many_as_told_or_as_there_are_processors_if_there_is_enough_for_each() {
+    fn threads_are_as_many_as_told_if_there_is_enough_for_each() {
         let threads = |line: &str| {
             let words = std::iter::once("moqrelayserver").chain(line.split_whitespace());
             let settings = |flags: Flags| flags.threads(&bounds(line));
             cli::try_parse(words.map(Into::into)).map(settings)
         };
-        let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        assert_eq!(usize::from(threads("").unwrap()), processors.min(64));
+        assert_eq!(threads("").unwrap(), 1);
         assert_eq!(threads("--threads 3").unwrap(), 3);
         assert_eq!(threads("--threads 4 --max_memory_bytes 48M").unwrap(), 3);
         assert_eq!(threads("--threads 4 --max_memory_bytes 1M").unwrap(), 1);

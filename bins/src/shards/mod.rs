@@ -1,7 +1,7 @@
 //! A relay on several threads: each has a socket, a QUIC endpoint, its connections and a relay core, and links to the others.
 //!
-//! Nothing is shared between the threads: what is limited for all of them together is divided. What one has for another are
-//! frames of the link between them, which it hands over at the end of each turn of its loop.
+//! The threads share the accounts of memory and connections; what else is limited for all of them together is divided. What one
+//! has for another are frames of the link between them, which it hands over at the end of each turn of its loop.
 
 pub mod post;
 
@@ -13,7 +13,7 @@ use std::task::Waker;
 use std::thread;
 
 use oxymoq_core::link::{Frame, Link, Shard};
-use oxymoq_core::relay::{Relay, Settings};
+use oxymoq_core::relay::{Relay, Settings, Shared};
 use oxymoq_core::time::{Time, WallTime};
 use oxymoq_core::transport::{
     Admission, Answer, Application, ConnectionId, Exit, Incoming, Input, Output, Target,
@@ -43,8 +43,9 @@ impl Member {
         let ending = Arc::new(AtomicBool::new(false));
         let places = Post::among(wakers).into_iter();
         places
-            .map(|post| Self {
-                relay: Relay::new(share(settings, post.here(), post.threads())),
+            .zip(Shared::new(settings, wakers.len()))
+            .map(|(post, shared)| Self {
+                relay: Relay::sharded(share(settings, post.here(), post.threads()), shared),
                 links: Vec::new(),
                 post,
                 now: Time::ZERO,
@@ -87,18 +88,16 @@ impl Member {
     }
 }
 
-/// What one of so many threads may use of what a relay may use in all: memory, connections and log lines are divided, so that
-/// the threads together stay within the limits. Clients come to threads by chance, evenly.
+/// What one of so many threads may use of what a relay may use in all: cache, names and log lines are divided, so that the
+/// threads together stay within the limits. Clients come to threads by chance, evenly.
 ///
-/// Limits of one track or one peer are as they are for each, and so are those of tables whose size memory and
-/// connections bound.
+/// Memory and connections have one account for all ([`Shared`]). Limits of one track or one peer are as they are for each, and
+/// so are those of tables whose size memory and connections bound.
 #[must_use]
 pub fn share(settings: &Settings, thread: usize, threads: usize) -> Settings {
     let mut mine = settings.clone();
     let limits = &mut mine.limits;
-    limits.max_object_bytes = part(limits.max_object_bytes, thread, threads);
-    limits.max_transport_bytes = part(limits.max_transport_bytes, thread, threads);
-    limits.max_connections = part(limits.max_connections, thread, threads);
+    limits.max_name_bytes = part(limits.max_name_bytes, thread, threads);
     limits.max_log_lines = part(limits.max_log_lines, thread, threads);
     mine.cache.max_bytes = part(mine.cache.max_bytes, thread, threads);
     mine
@@ -246,20 +245,13 @@ mod tests {
         for threads in [1, 2, 3, 64] {
             let parts: Vec<Settings> = (0..threads).map(|it| share(&whole, it, threads)).collect();
             let sum = |of: fn(&Settings) -> usize| parts.iter().map(of).sum::<usize>();
-            let all: [fn(&Settings) -> usize; 3] = [
-                |it| it.limits.max_object_bytes,
-                |it| it.limits.max_connections,
-                |it| it.limits.max_log_lines,
-            ];
+            let all: [fn(&Settings) -> usize; 2] =
+                [|it| it.limits.max_name_bytes, |it| it.limits.max_log_lines];
             for of in all {
                 assert_eq!(sum(of), of(&whole), "{threads} threads");
             }
-            let sum = |of: fn(&Settings) -> u64| parts.iter().map(of).sum::<u64>();
-            let all: [fn(&Settings) -> u64; 2] =
-                [|it| it.limits.max_transport_bytes, |it| it.cache.max_bytes];
-            for of in all {
-                assert_eq!(sum(of), of(&whole), "{threads} threads");
-            }
+            let cached: u64 = parts.iter().map(|it| it.cache.max_bytes).sum();
+            assert_eq!(cached, whole.cache.max_bytes, "{threads} threads");
         }
     }
 
