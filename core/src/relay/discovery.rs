@@ -48,7 +48,7 @@ struct Heard {
     /// Whether it is but an echo.
     is_echo: bool,
     /// What its name takes.
-    _room: Option<Charge>,
+    _room: Charge,
 }
 
 impl Discovery {
@@ -227,11 +227,11 @@ impl Relay {
         // echo: it is not told what came over a link.
         let is_link = self.is_link(asked.connection);
         let is_full = self.discovery.heard.len() >= self.settings.limits.max_learned;
-        let room = self.room_for(&namespace).filter(|_| !is_link && !is_full);
-        if !is_link && room.is_none() {
+        let room = self.room_for(asked.connection, &namespace);
+        let Some(room) = room.filter(|_| is_link || !is_full) else {
             let who = self.describe(asked.connection);
             return debug!("{who} tells of {namespace}, for which there is no room");
-        }
+        };
         let is_echo = !is_link && self.routes.is_told(&namespace, asked.connection);
         let heard = Heard {
             is_echo,

@@ -16,7 +16,7 @@ impl Relay {
             let refusal = overloaded("too many namespaces");
             return self.respond(now, origin, Response::Error(refusal));
         }
-        let Some(room) = self.room_for(&request.namespace) else {
+        let Some(room) = self.room_for(origin.connection, &request.namespace) else {
             return self.respond(now, origin, Response::Error(no_room_for_names()));
         };
         let who = self.describe(origin.connection);
@@ -64,12 +64,12 @@ impl Relay {
             let refusal = overloaded("too many prefixes");
             return self.respond(now, origin, Response::Error(refusal));
         }
-        let Some(room) = self.room_for(&request.prefix) else {
+        let Some(room) = self.room_for(origin.connection, &request.prefix) else {
             return self.respond(now, origin, Response::Error(no_room_for_names()));
         };
         // That of a draft which asks for both at once is held twice.
         let prefix = has_tracks.then(|| {
-            let room = self.room_for(&request.prefix)?;
+            let room = self.room_for(origin.connection, &request.prefix)?;
             Some(Held::new(request.prefix.clone(), room))
         });
         if let Some(None) = prefix {

@@ -25,7 +25,7 @@ impl Relay {
             return self.respond(now, origin, Response::Error(refusal));
         }
         if !self.tracks.contains_key(&name) {
-            let Some(room) = self.room_for_track(&name) else {
+            let Some(room) = self.room_for_track(origin.connection, &name) else {
                 return self.respond(now, origin, Response::Error(no_room_for_names()));
             };
             self.tracks.insert(name.clone(), Track::new(room));

@@ -3,6 +3,7 @@
 use super::Relay;
 use crate::ledger::Charge;
 use crate::session::Refusal;
+use crate::transport::ConnectionId;
 use crate::wire::name::{FullTrackName, TrackNamespace};
 
 /// What a name costs besides its bytes: it stands in several tables.
@@ -25,14 +26,28 @@ impl Held {
 }
 
 impl Relay {
-    /// Counts a namespace or prefix. `None` at [`Limits::max_name_bytes`](super::Limits::max_name_bytes).
-    pub(super) fn room_for(&self, namespace: &TrackNamespace) -> Option<Charge> {
-        self.name_bytes.charge(cost_of(namespace))
+    /// Counts a namespace or prefix that a peer said. `None` at [`Limits::max_name_bytes`](super::Limits::max_name_bytes).
+    pub(super) fn room_for(
+        &self,
+        peer: ConnectionId,
+        namespace: &TrackNamespace,
+    ) -> Option<Charge> {
+        self.charge_name(peer, cost_of(namespace))
     }
 
     /// The same for the name of a track.
-    pub(super) fn room_for_track(&self, name: &FullTrackName) -> Option<Charge> {
+    pub(super) fn room_for_track(
+        &self,
+        peer: ConnectionId,
+        name: &FullTrackName,
+    ) -> Option<Charge> {
         let bytes = cost_of(&name.namespace).saturating_add(name.name.as_bytes().len());
+        self.charge_name(peer, bytes)
+    }
+
+    /// What comes over a link is counted in the shard that it comes from, and is never refused here.
+    fn charge_name(&self, peer: ConnectionId, bytes: usize) -> Option<Charge> {
+        let bytes = if self.is_link(peer) { 0 } else { bytes };
         self.name_bytes.charge(bytes)
     }
 }

@@ -95,7 +95,7 @@ impl Relay {
         }
         let is_new = !self.questions.open.contains_key(&name);
         let refusal = if is_new {
-            match self.room_for_track(&name) {
+            match self.room_for_track(origin.connection, &name) {
                 Some(room) => self.ask_status(now, &name, origin.connection, room),
                 None => no_room_for_names(),
             }

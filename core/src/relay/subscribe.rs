@@ -29,7 +29,7 @@ impl Relay {
                 let refusal = overloaded("too many tracks");
                 return self.respond(now, origin, Response::Error(refusal));
             }
-            let Some(room) = self.room_for_track(&name) else {
+            let Some(room) = self.room_for_track(origin.connection, &name) else {
                 return self.respond(now, origin, Response::Error(no_room_for_names()));
             };
             self.tracks.insert(name.clone(), Track::new(room));

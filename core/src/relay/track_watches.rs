@@ -135,7 +135,7 @@ impl Relay {
             let refusal = overloaded("too many prefixes");
             return self.respond(now, origin, Response::Error(refusal));
         }
-        let Some(room) = self.room_for(&request.prefix) else {
+        let Some(room) = self.room_for(origin.connection, &request.prefix) else {
             return self.respond(now, origin, Response::Error(no_room_for_names()));
         };
         self.respond(now, origin, Response::Ok(RequestOk::default()));

@@ -45,7 +45,7 @@ impl Relay {
     ) {
         let mut moved = None;
         if let Some(prefix) = &parameters.track_namespace_prefix {
-            let Some(room) = self.room_for(prefix) else {
+            let Some(room) = self.room_for(origin.connection, prefix) else {
                 let Origin {
                     connection,
                     request,

@@ -48,7 +48,7 @@ impl Relay {
                 Refusal::new(RequestCode::InvalidRange, "the range ends before it starts");
             return self.respond(now, origin, Response::Error(refusal));
         }
-        let Some(room) = self.room_for_track(&track) else {
+        let Some(room) = self.room_for_track(origin.connection, &track) else {
             return self.respond(now, origin, Response::Error(no_room_for_names()));
         };
         let timeout = request.parameters.fill_timeout;
