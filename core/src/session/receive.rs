@@ -113,6 +113,12 @@ impl Session {
         }
     }
 
+    /// A stream is lost before its request was read: with the id of that, and those of updates behind it.
+    pub(super) fn lose_request(&mut self) {
+        self.lost_ids = self.lost_ids.saturating_add(1);
+        self.lose_updates();
+    }
+
     /// A stream of a request is not read to its end: updates on it may have had ids of the sequence.
     pub(super) fn lose_updates(&mut self) {
         if self.profile.request_id_order == RequestIdOrder::Sequential {

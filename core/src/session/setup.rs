@@ -103,8 +103,7 @@ impl Session {
             && let Some(oldest) = oldest
         {
             let code = self.reset_number(ResetCode::ExcessiveLoad);
-            self.lost_ids = self.lost_ids.saturating_add(1);
-            self.lose_updates();
+            self.lose_request();
             self.topology.abandon(oldest, code);
         }
     }

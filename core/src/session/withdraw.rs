@@ -255,8 +255,7 @@ impl Session {
     }
 
     fn silent_stream_ended(&mut self, stream: StreamId) {
-        self.lost_ids = self.lost_ids.saturating_add(1);
-        self.lose_updates();
+        self.lose_request();
         let code = self.reset_number(ResetCode::Cancelled);
         self.topology.ended_receiving(stream);
         self.topology.abandon(stream, code);
