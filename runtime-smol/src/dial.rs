@@ -94,10 +94,9 @@ impl Connector {
         } else {
             IpAddr::from(Ipv4Addr::UNSPECIFIED)
         };
-        let socket = socket::bind(SocketAddr::new(any, 0), 1, self.transport.socket_buffer)
-            .map_err(|error| format!("no UDP socket can be opened: {error}"))?
-            .pop()
-            .ok_or("no UDP socket can be opened")?;
+        let (mut alone, _) = socket::bind(SocketAddr::new(any, 0), 1, self.transport.socket_buffer)
+            .map_err(|error| format!("no UDP socket can be opened: {error}"))?;
+        let socket = alone.pop().ok_or("no UDP socket can be opened")?;
         let executor = self.executor.upgrade().ok_or("the endpoint is gone")?;
         let io = SmolIo {
             socket,

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use oxymoq_core::runtime::{Settings, TransportSettings};
 use oxymoq_core::time::Time;
 use oxymoq_core::transport::{Application, ConnectionId, Exit};
+use oxymoq_tls::sockets::Group;
 use oxymoq_tls::{Clock, Handshakes, Shard};
 use s2n_quic::{Server, application};
 use smol::Executor;
@@ -34,6 +35,8 @@ const FAREWELL: usize = 64;
 #[derive(Debug)]
 pub struct Endpoint {
     pub(crate) server: Option<Server>,
+    /// The sockets of this shard and the others, which stay open until this has ended.
+    group: Group,
     pub(crate) door: Arc<Door>,
     pub(crate) outage: Arc<Outage>,
     pub(crate) incoming: Waker,
@@ -82,7 +85,8 @@ impl Endpoint {
         let (tls, sha256) = oxymoq_tls::server(server)?;
         let address = server.listen;
         let failed = |cause| Error::Bind { address, cause };
-        let sockets = socket::bind(address, shards, transport.socket_buffer).map_err(failed)?;
+        let (sockets, group) =
+            socket::bind(address, shards, transport.socket_buffer).map_err(failed)?;
         let all = Shard::all(u8::try_from(sockets.len()).unwrap_or(u8::MAX));
         let handshakes = Handshakes::default();
         sockets
@@ -106,6 +110,7 @@ impl Endpoint {
                     what: "starting the QUIC server",
                     cause: io::Error::other(cause.to_string()),
                 })?);
+                endpoint.group = group.clone();
                 endpoint.fingerprint = Some(sha256);
                 endpoint.alpns.clone_from(&server.alpns);
                 Ok(endpoint)
@@ -124,6 +129,7 @@ impl Endpoint {
         let connector = Connector::new(&settings.client, &transport, &executor, &outage)?;
         Ok(Self {
             server: None,
+            group: Group::default(),
             door: Arc::new(Door::new(incoming.clone(), Handshakes::default())),
             outage,
             incoming,

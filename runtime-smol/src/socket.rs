@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
+use oxymoq_tls::sockets::{self, Group};
 use s2n_quic::provider::io::Provider;
 use s2n_quic_core::endpoint::Endpoint;
 use s2n_quic_core::inet::SocketAddress;
@@ -45,8 +46,12 @@ const RECEIVE_RING: u32 = 4 << 20;
 const SEND_RING: u32 = 512 << 10;
 
 /// Binds a UDP socket for each of so many shards, or for one if there cannot be more; with buffers of this size.
-pub(crate) fn bind(address: SocketAddr, shards: u8, buffer: usize) -> io::Result<Vec<Socket>> {
-    let sockets = oxymoq_tls::sockets::bind(address, shards)?;
+pub(crate) fn bind(
+    address: SocketAddr,
+    shards: u8,
+    buffer: usize,
+) -> io::Result<(Vec<Socket>, Group)> {
+    let (sockets, group) = sockets::bind(address, shards)?;
     for socket in &sockets {
         // The system may grant less, which costs speed only.
         if let Err(error) = socket
@@ -56,7 +61,7 @@ pub(crate) fn bind(address: SocketAddr, shards: u8, buffer: usize) -> io::Result
             log::debug!("the UDP socket's buffers stay as they are: {error}");
         }
     }
-    Ok(sockets)
+    Ok((sockets, group))
 }
 
 /// Runs an s2n-quic endpoint on a bound socket and an executor.

@@ -2,11 +2,33 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use log::{debug, warn};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::Shard;
+
+/// The sockets of all shards at one address, for each shard to hold on to until it has ended.
+///
+/// The system tells sockets apart by their number, and gives that of one that is closed to another: the packets of shards that
+/// have not ended yet would go astray. So none is closed before the last shard has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    _all: Arc<[Socket]>,
+}
+
+impl Group {
+    fn of(sockets: &[Socket]) -> io::Result<Self> {
+        if sockets.len() == 1 {
+            return Ok(Self::default());
+        }
+        let all = sockets.iter().map(Socket::try_clone);
+        Ok(Self {
+            _all: all.collect::<io::Result<_>>()?,
+        })
+    }
+}
 
 /// Binds a non-blocking socket for each of so many shards to `address`, in their order; only one if the system cannot tell
 /// which packet belongs to which, which is logged.
@@ -15,7 +37,7 @@ use crate::Shard;
 ///
 /// # Errors
 /// If the address cannot be had.
-pub fn bind(address: SocketAddr, shards: u8) -> io::Result<Vec<Socket>> {
+pub fn bind(address: SocketAddr, shards: u8) -> io::Result<(Vec<Socket>, Group)> {
     let first = match open(address, false) {
         Err(cause) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && lacks_ipv6(&cause) => {
             debug!("no IPv6 here ({cause}): listening on IPv4 only");
@@ -34,7 +56,9 @@ pub fn bind(address: SocketAddr, shards: u8) -> io::Result<Vec<Socket>> {
             Vec::new()
         }
     };
-    Ok(std::iter::once(first).chain(more).collect())
+    let all: Vec<Socket> = std::iter::once(first).chain(more).collect();
+    let group = Group::of(&all)?;
+    Ok((all, group))
 }
 
 /// The sockets of the shards after the first, which the system has been told how to choose among.
@@ -153,18 +177,15 @@ mod tests {
 
     const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-    fn group(address: SocketAddr, shards: u8) -> (u16, Vec<UdpSocket>) {
-        let sockets: Vec<UdpSocket> = bind(address, shards)
-            .unwrap()
-            .into_iter()
-            .map(UdpSocket::from)
-            .collect();
+    fn group(address: SocketAddr, shards: u8) -> (u16, Vec<UdpSocket>, Group) {
+        let (sockets, group) = bind(address, shards).unwrap();
+        let sockets: Vec<UdpSocket> = sockets.into_iter().map(UdpSocket::from).collect();
         let ports: Vec<u16> = sockets
             .iter()
             .map(|it| it.local_addr().unwrap().port())
             .collect();
         assert!(ports.iter().all(|port| *port == ports[0]), "{ports:?}");
-        (ports[0], sockets)
+        (ports[0], sockets, group)
     }
 
     /// The packet that is in exactly one of the sockets, and in which.
@@ -194,7 +215,7 @@ mod tests {
             // Reached by IPv4, or fallen back to it.
             (SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), 5),
         ] {
-            let (port, sockets) = group(address, count);
+            let (port, sockets, _group) = group(address, count);
             assert_eq!(sockets.len(), usize::from(count));
             for first in 0..=u8::MAX {
                 let expected = usize::from(first % count);
@@ -213,9 +234,26 @@ mod tests {
     }
 
     #[test]
+    fn packets_still_find_their_shard_when_others_have_ended() {
+        let (port, mut sockets, _group) = group(LOOPBACK, 4);
+        sockets.drain(..2);
+        for first in 0..=u8::MAX {
+            let packet = [0x40, first, 0xff, 0xff, 0xff];
+            send(port, &packet);
+            if let Some(left) = usize::from(first % 4).checked_sub(2) {
+                assert_eq!(find(&sockets), (left, packet.to_vec()));
+            } else {
+                let mut buffer = [0; 64];
+                let heard = sockets.iter().any(|it| it.recv(&mut buffer).is_ok());
+                assert!(!heard, "the packet was for a shard that has ended");
+            }
+        }
+    }
+
+    #[test]
     fn a_port_in_use_is_noticed_however_many_shards_there_are() {
         for (mine, theirs) in [(1, 1), (2, 1), (1, 2), (3, 3)] {
-            let (port, _sockets) = group(LOOPBACK, mine);
+            let (port, _sockets, _group) = group(LOOPBACK, mine);
             let error = bind(SocketAddr::new(LOOPBACK.ip(), port), theirs).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         }
@@ -223,7 +261,7 @@ mod tests {
 
     #[test]
     fn sockets_do_not_block() {
-        let (_, sockets) = group(LOOPBACK, 2);
+        let (_, sockets, _group) = group(LOOPBACK, 2);
         for socket in sockets {
             socket
                 .set_read_timeout(Some(Duration::from_secs(60)))

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use oxymoq_core::runtime::{ClientSettings, Settings, TransportSettings};
 use oxymoq_core::time::Time;
 use oxymoq_core::transport::{Application, Closed, ConnectionId, Exit, Input};
+use oxymoq_tls::sockets::{self, Group};
 use oxymoq_tls::{Clock, Handshakes, Shard};
 use quinn_proto::{ConnectionHandle, DatagramEvent, Transmit, TransportConfig, VarInt};
 
@@ -34,6 +35,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// [`Endpoint::run`] does the work; nothing is received before.
 pub struct Endpoint {
     bound: Bound,
+    /// The sockets of the other shards as well.
+    group: Group,
     quic: quinn_proto::Endpoint,
     tls: oxymoq_tls::Client,
     alpns: Vec<Bytes>,
@@ -88,7 +91,7 @@ impl Endpoint {
             cause,
         };
         let alpns = server.map(|server| server.alpns).unwrap_or_default();
-        let sockets = oxymoq_tls::sockets::bind(listen, shards).map_err(failed)?;
+        let (sockets, group) = sockets::bind(listen, shards).map_err(failed)?;
         let all = Shard::all(u8::try_from(sockets.len()).unwrap_or(u8::MAX));
         let (handshakes, endpoints) = (Handshakes::default(), config::endpoints());
         sockets
@@ -105,6 +108,7 @@ impl Endpoint {
                 );
                 Ok(Self {
                     bound,
+                    group: group.clone(),
                     quic,
                     tls: oxymoq_tls::Client::new(&client.trust)?,
                     alpns: alpns.clone(),
@@ -145,6 +149,7 @@ impl Endpoint {
         shutdown: impl Future<Output = ()>,
     ) -> Result<Exit, Error> {
         let bell = Arc::clone(&self.bell);
+        let _group = self.group.clone();
         let mut driver = Driver::new(self, app)?;
         let mut shutdown = pin!(shutdown);
         let mut told = false;

@@ -47,7 +47,7 @@ struct Flags {
     qmux: bool,
     /// Threads that share the work, each with clients of its own
     ///
-    /// Memory, connections and handshakes are bounded for all threads together; the cache, names and log lines are divided among
+    /// Memory, names, connections and handshakes are bounded for all threads together; the cache and log lines are divided among
     /// them, and each thread needs 16 MiB of --max_memory_bytes. Other limits are for each thread.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(runtime::MAX_THREADS)))]
     threads: u8,

@@ -1,7 +1,7 @@
 //! A relay on several threads: each has a socket, a QUIC endpoint, its connections and a relay core, and links to the others.
 //!
-//! The threads share the accounts of memory and connections; what else is limited for all of them together is divided. What one
-//! has for another are frames of the link between them, which it hands over at the end of each turn of its loop.
+//! The threads share the accounts of memory, names and connections; what else is limited for all of them together is divided.
+//! What one has for another are frames of the link between them, which it hands over at the end of each turn of its loop.
 
 pub mod post;
 
@@ -88,16 +88,15 @@ impl Member {
     }
 }
 
-/// What one of so many threads may use of what a relay may use in all: cache, names and log lines are divided, so that the
+/// What one of so many threads may use of what a relay may use in all: cache and log lines are divided, so that the
 /// threads together stay within the limits. Clients come to threads by chance, evenly.
 ///
-/// Memory and connections have one account for all ([`Shared`]). Limits of one track or one peer are as they are for each, and
-/// so are those of tables whose size memory and connections bound.
+/// Memory, names and connections have one account for all ([`Shared`]). Limits of one track or one peer are as they are for
+/// each, and so are those of tables whose size memory and connections bound.
 #[must_use]
 pub fn share(settings: &Settings, thread: usize, threads: usize) -> Settings {
     let mut mine = settings.clone();
     let limits = &mut mine.limits;
-    limits.max_name_bytes = part(limits.max_name_bytes, thread, threads);
     limits.max_log_lines = part(limits.max_log_lines, thread, threads);
     mine.cache.max_bytes = part(mine.cache.max_bytes, thread, threads);
     mine
@@ -245,11 +244,8 @@ mod tests {
         for threads in [1, 2, 3, 64] {
             let parts: Vec<Settings> = (0..threads).map(|it| share(&whole, it, threads)).collect();
             let sum = |of: fn(&Settings) -> usize| parts.iter().map(of).sum::<usize>();
-            let all: [fn(&Settings) -> usize; 2] =
-                [|it| it.limits.max_name_bytes, |it| it.limits.max_log_lines];
-            for of in all {
-                assert_eq!(sum(of), of(&whole), "{threads} threads");
-            }
+            let lines = sum(|it| it.limits.max_log_lines);
+            assert_eq!(lines, whole.limits.max_log_lines, "{threads} threads");
             let cached: u64 = parts.iter().map(|it| it.cache.max_bytes).sum();
             assert_eq!(cached, whole.cache.max_bytes, "{threads} threads");
         }

@@ -14,9 +14,9 @@
 
 use std::time::Duration;
 
+use super::Relay;
 use super::routes::Origin;
 use super::tracks::Track;
-use super::{Relay, of_connection};
 use crate::code::{DoneCode, ResetCode};
 use crate::draft::Draft;
 use crate::link::{self, Shard};
@@ -235,7 +235,7 @@ impl Relay {
     #[cfg(feature = "sim")]
     pub(super) fn of_peers_here<V>(&self, table: &std::collections::BTreeMap<Origin, V>) -> usize {
         let of_links = self.links.keys();
-        let of_links = of_links.map(|link| of_connection(table, *link).len());
+        let of_links = of_links.map(|link| super::of_connection(table, *link).len());
         table.len().saturating_sub(of_links.sum())
     }
 }

@@ -144,14 +144,18 @@ impl Relay {
         Self::sharded(settings, shared)
     }
 
-    /// One of several shards of a relay, without peers. The settings are the same in all of them; their limits of memory and
-    /// connections are for all together, the others for each.
+    /// One of several shards of a relay, without peers. The settings are the same in all of them; their limits of memory, names
+    /// and connections are for all together, the others for each.
     pub fn sharded(mut settings: Settings, shared: Shared) -> Self {
         // Paused streams hold up to their window each, and control needs the other half of the connection's.
         let pausable = settings.transport.pausable_streams();
         let sessions = &mut settings.session;
         sessions.max_paused_streams = sessions.max_paused_streams.min(pausable);
-        let Shared { ledger, reserve } = shared;
+        let Shared {
+            ledger,
+            names,
+            reserve,
+        } = shared;
         let reservations = Reservations::new(
             settings.limits.max_transport_bytes,
             &settings.transport,
@@ -165,7 +169,7 @@ impl Relay {
         let publisher =
             Publisher::new(Peers::default(), fanout).with_fetch_limits(settings.fetches.clone());
         Self {
-            name_bytes: Ledger::new(settings.limits.max_name_bytes),
+            name_bytes: names,
             settings,
             publisher,
             routes: routes::Routes::default(),

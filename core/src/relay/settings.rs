@@ -60,12 +60,13 @@ impl Default for Settings {
     }
 }
 
-/// What one shard of a relay has in common with the others: the accounts of memory and connections.
+/// What one shard of a relay has in common with the others: the accounts of memory, names and connections.
 ///
 /// Made once for all shards, and then handed to each, on whichever thread that runs.
 #[derive(Debug)]
 pub struct Shared {
     pub(super) ledger: Ledger,
+    pub(super) names: Ledger,
     pub(super) reserve: Reserve,
 }
 
@@ -74,16 +75,19 @@ impl Shared {
     pub fn new(settings: &Settings, shards: usize) -> Vec<Self> {
         let reserve = Reserve::default();
         let ledgers = Ledger::shared(settings.limits.max_object_bytes, shards);
-        let share = |ledger| Self {
+        let names = Ledger::shared(settings.limits.max_name_bytes, shards);
+        let share = |(ledger, names)| Self {
             ledger,
+            names,
             reserve: reserve.clone(),
         };
-        ledgers.into_iter().map(share).collect()
+        ledgers.into_iter().zip(names).map(share).collect()
     }
 
     pub(super) fn one(settings: &Settings) -> Self {
         Self {
             ledger: Ledger::new(settings.limits.max_object_bytes),
+            names: Ledger::new(settings.limits.max_name_bytes),
             reserve: Reserve::default(),
         }
     }
