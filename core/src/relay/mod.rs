@@ -84,7 +84,7 @@ pub struct Relay {
     /// Which track each of our subscriptions is for.
     upstreams: BTreeMap<Origin, FullTrackName>,
     /// Which track each subscription is for that waits for a publisher.
-    waiting: BTreeMap<Origin, FullTrackName>,
+    waiting: BTreeMap<Origin, room::Held<FullTrackName>>,
     /// Where objects of our subscriptions go, and back.
     sources: BTreeMap<Origin, epochs::Source>,
     origins: BTreeMap<SourceId, Origin>,

@@ -92,7 +92,7 @@ impl Relay {
             && until <= now
         {
             self.rendezvous.remove(origin);
-            let Some(name) = self.waiting.get(&origin).cloned() else {
+            let Some(name) = self.waiting.get(&origin).map(|held| held.name.clone()) else {
                 continue;
             };
             let refusal = Refusal::new(RequestCode::Timeout, "no publisher came in time");

@@ -51,7 +51,9 @@ impl Relay {
         mut parameters: Parameters,
     ) {
         parameters.authorization_tokens = Vec::new();
-        self.wait(now, origin, name, parameters);
+        if !self.wait(now, origin, name, parameters) {
+            return;
+        }
         self.forward_as_needed(now, name);
         if !self.is_resuming(name) {
             self.serve_waiting(now, name, live);

@@ -12,15 +12,15 @@ const NAME_OVERHEAD: usize = 256;
 /// What each of its fields costs besides its bytes.
 const FIELD_OVERHEAD: usize = 128;
 
-/// A namespace or prefix that is counted.
+/// A namespace or prefix, or the name of a track, that is counted.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) name: TrackNamespace,
+pub(super) struct Held<Name = TrackNamespace> {
+    pub(super) name: Name,
     _room: Charge,
 }
 
-impl Held {
-    pub(super) const fn new(name: TrackNamespace, room: Charge) -> Self {
+impl<Name> Held<Name> {
+    pub(super) const fn new(name: Name, room: Charge) -> Self {
         Self { name, _room: room }
     }
 }

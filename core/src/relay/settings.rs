@@ -108,9 +108,9 @@ pub struct Limits {
     /// Connections at once; a further client is refused.
     pub max_connections: usize,
     /// Bytes of the names that the relay holds: of announcements, of namespaces it was told of, of prefixes, and of tracks
-    /// that somebody subscribes to, publishes, fetches or asks about; each with 256 bytes for its places in tables and 128
-    /// for each field. What would need another one is refused with EXCESSIVE_LOAD; namespaces that the relay is told of are
-    /// then not used.
+    /// that somebody subscribes to, waits for, publishes, is offered, fetches or asks about; each with 256 bytes for its
+    /// places in tables and 128 for each field. What would need another one is refused with EXCESSIVE_LOAD; whoever would
+    /// be offered a further track loses the request for offers; namespaces that the relay is told of are then not used.
     pub max_name_bytes: usize,
     /// Announced namespaces at once; a further one is refused with EXCESSIVE_LOAD.
     pub max_announcements: usize,

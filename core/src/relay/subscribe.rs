@@ -2,7 +2,7 @@
 
 use log::debug;
 
-use super::room::no_room_for_names;
+use super::room::{Held, no_room_for_names};
 use super::routes::Origin;
 use super::tracks::{Track, no_such_track};
 use super::{Relay, overloaded};
@@ -64,7 +64,10 @@ impl Relay {
         let mut parameters = request.parameters;
         parameters.authorization_tokens = Vec::new();
         self.begin_rendezvous(now, origin, &parameters);
-        self.wait(now, origin, &name, parameters);
+        if !self.wait(now, origin, &name, parameters) {
+            self.release_if_idle(now, &name);
+            return;
+        }
         let refusal = if self.ask_all(now, &name, None) {
             overloaded("the publisher takes no more requests")
         } else {
@@ -73,30 +76,35 @@ impl Relay {
         self.give_up_if_hopeless(now, &name, &refusal);
     }
 
-    /// Queues a subscription until a publisher has answered.
+    /// Queues a subscription until a publisher has answered. False if there was no room, and it was refused.
     pub(super) fn wait(
         &mut self,
         now: Time,
         origin: Origin,
         name: &FullTrackName,
         parameters: Parameters,
-    ) {
-        let limit = self.settings.limits.max_waiting;
-        let Some(track) = self.tracks.get_mut(name) else {
-            return;
+    ) -> bool {
+        let waiting = self.tracks.get(name).map(|track| track.waiting.len());
+        let refusal = if waiting.is_none_or(|waiting| waiting >= self.settings.limits.max_waiting) {
+            overloaded("too many subscriptions wait for this track")
+        } else if let Some(room) = self.room_for_track(origin.connection, name) {
+            if let Some(track) = self.tracks.get_mut(name) {
+                track.waiting.insert(origin, parameters);
+            }
+            // Each has sent a name of its own.
+            self.waiting.insert(origin, Held::new(name.clone(), room));
+            return true;
+        } else {
+            no_room_for_names()
         };
-        if track.waiting.len() >= limit {
-            let refusal = overloaded("too many subscriptions wait for this track");
-            self.no_longer_waits(origin);
-            return self.respond(now, origin, Response::Error(refusal));
-        }
-        track.waiting.insert(origin, parameters);
-        self.waiting.insert(origin, name.clone());
+        self.no_longer_waits(origin);
+        self.respond(now, origin, Response::Error(refusal));
+        false
     }
 
     /// A subscription that waits for a publisher was withdrawn.
     pub(super) fn stop_waiting(&mut self, now: Time, origin: Origin) -> bool {
-        let Some(name) = self.waiting.get(&origin).cloned() else {
+        let Some(name) = self.waiting.get(&origin).map(|held| held.name.clone()) else {
             return false;
         };
         self.no_longer_waits(origin);

@@ -16,6 +16,7 @@ use super::routes::Origin;
 use super::{Relay, overloaded};
 use crate::code::ResetCode;
 use crate::fanout::TrackId;
+use crate::ledger::Charge;
 use crate::session::{Misuse, Response};
 use crate::time::Time;
 use crate::transport::ConnectionId;
@@ -31,9 +32,9 @@ struct TrackWatch {
     forward: bool,
     /// The tracks that were offered, or are not to be, whatever became of that: a track that ends and is published again
     /// is another one.
-    settled: BTreeMap<FullTrackName, TrackId>,
+    settled: BTreeMap<FullTrackName, (TrackId, Charge)>,
     /// The tracks that could not be offered yet.
-    owed: BTreeSet<FullTrackName>,
+    owed: BTreeMap<FullTrackName, Charge>,
 }
 
 /// Everything that peers want to be offered.
@@ -60,7 +61,7 @@ impl TrackWatches {
             prefix,
             forward,
             settled: BTreeMap::new(),
-            owed: BTreeSet::new(),
+            owed: BTreeMap::new(),
         };
         self.watches.insert(origin, watch);
     }
@@ -211,7 +212,7 @@ impl Relay {
         for watch in self.track_watches.of(connection) {
             let owed = self.track_watches.watches.get_mut(&watch);
             let owed = owed.map(|watch| std::mem::take(&mut watch.owed));
-            for name in owed.unwrap_or_default() {
+            for name in owed.unwrap_or_default().into_keys() {
                 self.offer(now, watch, &name);
             }
         }
@@ -231,11 +232,12 @@ impl Relay {
             return;
         };
         // Another shard may have it from a peer of its own too.
-        if !is_link && track.comes_from(connection)
-            || !self.has_room_to_offer(now, origin, name, live)
-        {
+        if !is_link && track.comes_from(connection) {
             return;
         }
+        let Some(room) = self.room_to_offer(now, origin, name, live) else {
+            return;
+        };
         let Some(watch) = self.track_watches.watches.get_mut(&origin) else {
             return;
         };
@@ -249,39 +251,38 @@ impl Relay {
                     && let Some(watch) = self.track_watches.watches.get_mut(&origin)
                 {
                     // Draft 16 has no word for it: the offer is made when there is credit.
-                    watch.owed.insert(name.clone());
+                    watch.owed.insert(name.clone(), room);
                     return;
                 }
             }
             // It is subscribed by a SUBSCRIBE, or to what the track was before it ended; then it waits for that to be over.
             Err(Misuse::DuplicateSubscription) => {
                 if !self.publisher.fanout.is_subscribed(connection, live) {
-                    watch.owed.insert(name.clone());
+                    watch.owed.insert(name.clone(), room);
                     return;
                 }
             }
             Err(misuse) => debug!("{connection} is not offered {name}: {misuse}"),
         }
         if let Some(watch) = self.track_watches.watches.get_mut(&origin) {
-            watch.settled.insert(name.clone(), live);
+            watch.settled.insert(name.clone(), (live, room));
         }
     }
 
-    /// Whether a track may be offered: it was not yet, and there is room to remember it. Whoever wants more offers than
-    /// that is told by the end of its request.
-    fn has_room_to_offer(
+    /// What remembering the offer of a track takes, if it may be offered: it was not yet, and there is room to remember
+    /// it. Whoever wants more offers than that is told by the end of its request.
+    fn room_to_offer(
         &mut self,
         now: Time,
         origin: Origin,
         name: &FullTrackName,
         live: TrackId,
-    ) -> bool {
+    ) -> Option<Charge> {
         let is_link = self.is_link(origin.connection);
-        let Some(watch) = self.track_watches.watches.get_mut(&origin) else {
-            return false;
-        };
-        if watch.settled.get(name) == Some(&live) || watch.owed.contains(name) {
-            return false;
+        let watch = self.track_watches.watches.get(&origin)?;
+        let settled = watch.settled.get(name).map(|(settled, _)| *settled);
+        if settled == Some(live) || watch.owed.contains_key(name) {
+            return None;
         }
         // Another shard is offered everything.
         let limit = if is_link {
@@ -289,15 +290,16 @@ impl Relay {
         } else {
             self.settings.limits.max_offers_per_watch
         };
-        if watch.settled.len() + watch.owed.len() < limit {
-            return true;
-        }
-        let names = &self.names;
-        watch.settled.retain(|_, live| names.contains_key(live));
-        let tracks = &self.tracks;
-        watch.owed.retain(|name| tracks.contains_key(name));
-        if watch.settled.len() + watch.owed.len() < limit {
-            return true;
+        for is_swept in [false, true] {
+            if is_swept {
+                self.forget_offers_of_the_past(origin);
+            }
+            let watch = self.track_watches.watches.get(&origin)?;
+            if watch.settled.len() + watch.owed.len() < limit
+                && let Some(room) = self.room_for_track(origin.connection, name)
+            {
+                return Some(room);
+            }
         }
         let who = self.describe(origin.connection);
         self.journal.info(
@@ -307,7 +309,19 @@ impl Relay {
         );
         self.unwatch(origin);
         self.cancel(now, origin, ResetCode::ExcessiveLoad);
-        false
+        None
+    }
+
+    /// Forgets what a peer was offered, or is to be, and is not there any more.
+    fn forget_offers_of_the_past(&mut self, origin: Origin) {
+        if let Some(watch) = self.track_watches.watches.get_mut(&origin) {
+            let names = &self.names;
+            watch
+                .settled
+                .retain(|_, (live, _)| names.contains_key(live));
+            let tracks = &self.tracks;
+            watch.owed.retain(|name, _| tracks.contains_key(name));
+        }
     }
 
     /// Tells that a track exists for which there is no credit (§ PUBLISH_BLOCKED). False if the draft has no word for it.

@@ -81,7 +81,7 @@ impl Relay {
         let waiting = self
             .waiting
             .get(&origin)
-            .and_then(|name| self.tracks.get_mut(name))
+            .and_then(|held| self.tracks.get_mut(&held.name))
             .and_then(|track| track.waiting.get_mut(&origin));
         if let Some(waiting) = waiting {
             waiting.apply_update(&Parameters {

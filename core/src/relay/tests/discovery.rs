@@ -290,6 +290,28 @@ fn an_announced_publisher_may_subscribe_to_its_own_track() {
 }
 
 #[test]
+fn no_more_is_learned_than_there_is_room_for_its_name() {
+    let mut settings = limits(|limits| limits.max_name_bytes = 2000);
+    settings.discover = true;
+    let mut rig = Rig::discovering(settings);
+    let long = "a".repeat(1500);
+    let long: &str = &long;
+    let publisher = rig.knows(Draft::D18, &[&[long], &["live"]]);
+    let watcher = rig.connect(Draft::D18);
+    let further = rig.watch(watcher, &["b"]);
+    rig.assert_refused(watcher, further, RequestCode::ExcessiveLoad);
+    rig.take_back(publisher, &[long]);
+    let subscriber = rig.connect(Draft::D18);
+    let down = rig.subscribe(subscriber, "v");
+    rig.assert_refused(subscriber, down, RequestCode::DoesNotExist);
+    rig.tell(publisher, &["live", "more"]).unwrap();
+    let more = track_in(&["live", "more"], "v");
+    rig.subscribe_to(subscriber, more, Parameters::default());
+    rig.only_asked(publisher);
+    rig.end();
+}
+
+#[test]
 fn no_more_is_learned_than_the_limit_allows() {
     let mut settings = limits(|limits| limits.max_learned = 2);
     settings.discover = true;

@@ -106,6 +106,9 @@ fn max_announcements() {
 /// What a namespace of one field that has one letter takes.
 const SHORT: usize = 256 + 128 + 1;
 
+/// What the name of a track in the namespace `live` takes, besides the letters of its own.
+const TRACK: usize = 256 + 128 + 4;
+
 // Rules: B325
 #[test]
 fn max_name_bytes_of_announcements_and_prefixes() {
@@ -137,14 +140,16 @@ fn max_name_bytes_of_tracks() {
         room.running(drafts);
         let used = room.relay.name_bytes().used();
         room.end();
-        let mut rig = Rig::with(limits(|limits| limits.max_name_bytes = used));
+        // One more for a subscription that waits for its answer.
+        let most = used + TRACK + 1;
+        let mut rig = Rig::with(limits(|limits| limits.max_name_bytes = most));
         let running = rig.running(drafts);
         let other = rig.connect(drafts.1);
         let second = rig.subscribe(other, "w");
         rig.assert_overloaded(other, second);
         let published = rig.publish_with(
             other,
-            track("x"),
+            track("xx"),
             Parameters::default(),
             Properties::default(),
         );
@@ -157,6 +162,103 @@ fn max_name_bytes_of_tracks() {
         assert_eq!(rig.asked(running.publisher).len(), 2);
         rig.end();
     }
+}
+
+// Rules: B322
+#[test]
+fn max_name_bytes_of_those_who_wait_for_a_track() {
+    for drafts in DRAFT_PAIRS {
+        // The announcement, a track, and one who waits for it.
+        let mut rig = Rig::with(limits(|limits| limits.max_name_bytes = 3 * TRACK + 2));
+        let publisher = rig.publisher(drafts.0);
+        let subscribers = [rig.connect(drafts.1), rig.connect(drafts.1)];
+        let long = rig.subscribe(subscribers[0], "vv");
+        rig.assert_overloaded(subscribers[0], long);
+        assert!(rig.asked(publisher).is_empty());
+        assert_eq!(rig.relay.name_bytes().used(), TRACK);
+        let first = rig.subscribe(subscribers[0], "v");
+        let second = rig.subscribe(subscribers[1], "v");
+        rig.assert_overloaded(subscribers[1], second);
+        let up = rig.only_asked(publisher);
+        rig.accept(publisher, up);
+        rig.ok(subscribers[0], first);
+        assert_eq!(rig.relay.name_bytes().used(), 2 * TRACK + 1);
+        // Who finds the track here does not wait.
+        let again = rig.subscribe(subscribers[1], "v");
+        rig.ok(subscribers[1], again);
+        rig.end();
+    }
+}
+
+// Rules: B322
+#[test]
+fn max_name_bytes_of_those_who_wait_for_a_publisher_to_come() {
+    let mut rig = Rig::with(limits(|limits| limits.max_name_bytes = 2 * TRACK + 2));
+    let subscribers = [rig.connect(Draft::D18), rig.connect(Draft::D18)];
+    let first = rig.await_publisher(subscribers[0], "v", 1000);
+    let second = rig.await_publisher(subscribers[1], "v", 1000);
+    rig.assert_overloaded(subscribers[1], second);
+    rig.pass(Duration::from_secs(1));
+    rig.assert_refused(subscribers[0], first, RequestCode::Timeout);
+    assert_eq!(rig.relay.name_bytes().used(), 0);
+    let again = rig.await_publisher(subscribers[1], "v", 1000);
+    assert_eq!(rig.answer(subscribers[1], again), None);
+    rig.cancel(subscribers[1], again);
+    assert_eq!(rig.relay.name_bytes().used(), 0);
+    rig.end();
+}
+
+#[test]
+fn max_name_bytes_of_offers() {
+    for draft in Draft::ALL {
+        // The prefix, two tracks, and the offer of one.
+        let mut rig = Rig::with(limits(|limits| limits.max_name_bytes = 4 * TRACK + 3));
+        let watcher = rig.connect(draft);
+        let of = rig.watch_tracks(watcher, &["live"]);
+        let publisher = rig.connect(draft);
+        rig.publish(publisher, "a");
+        assert_eq!(rig.offers(watcher).len(), 1);
+        assert_eq!(rig.relay.name_bytes().used(), 3 * TRACK + 2);
+        assert!(!rig.withdrawn(watcher, of));
+        rig.publish(publisher, "b");
+        assert_eq!(rig.offers(watcher).len(), 1);
+        assert!(rig.withdrawn(watcher, of));
+        assert_eq!(rig.relay.name_bytes().used(), 2 * TRACK + 2);
+        rig.end();
+    }
+}
+
+#[test]
+fn offers_of_tracks_that_are_over_give_way_to_new_ones() {
+    for draft in Draft::ALL {
+        let mut rig = Rig::with(limits(|limits| limits.max_name_bytes = 3 * TRACK + 2));
+        let watcher = rig.connect(draft);
+        let of = rig.watch_tracks(watcher, &["live"]);
+        let publisher = rig.connect(draft);
+        for (number, name) in ["a", "b", "c"].iter().enumerate() {
+            let up = rig.publish(publisher, name);
+            assert_eq!(rig.offers(watcher).len(), number + 1);
+            rig.done_with(publisher, up, DoneCode::TrackEnded);
+        }
+        assert!(!rig.withdrawn(watcher, of));
+        rig.end();
+    }
+}
+
+#[test]
+fn max_name_bytes_of_offers_that_are_still_to_be_made() {
+    let mut rig = Rig::with(limits(|limits| limits.max_name_bytes = 5 * TRACK + 4));
+    rig.far_limits.max_requests = 1;
+    let watcher = rig.connect(Draft::D16);
+    let of = rig.watch_tracks(watcher, &["live"]);
+    let publisher = rig.connect(Draft::D18);
+    rig.publish(publisher, "a");
+    rig.publish(publisher, "b");
+    assert_eq!(rig.offers(watcher).len(), 1);
+    assert_eq!(rig.relay.name_bytes().used(), 5 * TRACK + 4);
+    rig.cancel(watcher, of);
+    assert_eq!(rig.relay.name_bytes().used(), 2 * TRACK + 2);
+    rig.end();
 }
 
 // Rules: B325

@@ -105,12 +105,14 @@ impl Relay {
         deadlines.sort_unstable();
         let held = self.rendezvous.origins();
         assert!(held.iter().all(|held| self.waiting.contains_key(held)));
-        let listed = |table: &std::collections::BTreeMap<_, FullTrackName>| {
-            let rows = table.iter().map(|(origin, name)| (*origin, name.clone()));
-            rows.collect::<Vec<_>>()
-        };
-        assert_eq!(listed(&self.upstreams), upstreams);
-        assert_eq!(listed(&self.waiting), waiting);
+        let rows = self.upstreams.iter();
+        let listed: Vec<_> = rows.map(|(origin, name)| (*origin, name.clone())).collect();
+        assert_eq!(listed, upstreams);
+        let rows = self.waiting.iter();
+        let listed: Vec<_> = rows
+            .map(|(origin, held)| (*origin, held.name.clone()))
+            .collect();
+        assert_eq!(listed, waiting);
         assert_eq!(
             self.deadlines.iter().copied().collect::<Vec<_>>(),
             deadlines
@@ -156,6 +158,7 @@ impl Relay {
         assert!(self.routes.is_empty(), "{:?}", self.routes);
         assert!(self.tracks.is_empty(), "{:?}", self.tracks);
         assert!(self.names.is_empty(), "{:?}", self.names);
+        assert_eq!(self.name_bytes.used(), 0, "bytes of names");
         assert!(self.upstreams.is_empty(), "{:?}", self.upstreams);
         assert!(self.waiting.is_empty(), "{:?}", self.waiting);
         assert!(self.sources.is_empty(), "{:?}", self.sources);

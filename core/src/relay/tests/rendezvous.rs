@@ -7,7 +7,12 @@ use crate::wire::id::Millis;
 
 impl Rig {
     /// SUBSCRIBE to a track of the namespace `live` that waits so many milliseconds for a publisher.
-    fn await_publisher(&mut self, connection: ConnectionId, name: &str, millis: u64) -> RequestId {
+    pub(super) fn await_publisher(
+        &mut self,
+        connection: ConnectionId,
+        name: &str,
+        millis: u64,
+    ) -> RequestId {
         let parameters = Parameters {
             rendezvous_timeout: Some(Millis(millis)),
             ..Parameters::default()
