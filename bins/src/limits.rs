@@ -153,6 +153,8 @@ const LIMITS: &[Limit] = &[
     limit!(Count, 1, "max_requests_sent", "Requests that may be open at one peer", session.max_requests_sent),
     limit!(Count, 1, "max_updates", "Updates of one request that wait for an answer", session.max_updates),
     limit!(Count, 1, "max_namespaces", "Namespaces told in answer to one request", session.max_namespaces),
+    limit!(Bytes, 1, "max_request_name_bytes", "Names in requests that a peer has open", session.max_request_name_bytes),
+    limit!(Bytes, 1, "max_namespace_bytes", "Namespaces told in answer to all requests of one session", session.max_namespace_bytes),
     limit!(Count, 1, "max_silent_streams", "Request streams of a peer on which it says nothing", session.max_silent_streams),
     limit!(Count, 1, "max_request_id_gaps", "Ranges of request ids that a peer skipped and may still use", session.max_request_id_gaps),
     limit!(Time, 1, "request_id_gap_timeout", "How long a skipped request id may take to arrive", session.request_id_gap_timeout),

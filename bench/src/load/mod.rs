@@ -413,11 +413,13 @@ impl<'a> Load<'a> {
 /// Asks for a session with the relay.
 fn connect(job: &Job, publisher: &mut Publisher) -> ConnectionId {
     // A relay may subscribe to every track of a publisher.
+    let usual = Limits::default();
     let limits = Limits {
-        max_requests: Limits::default()
-            .max_requests
-            .max(number::length(job.plan.tracks) + 64),
-        ..Limits::default()
+        max_requests: usual.max_requests.max(number::length(job.plan.tracks) + 64),
+        max_request_name_bytes: usual
+            .max_request_name_bytes
+            .max((job.plan.tracks + 64) * 1024),
+        ..usual
     };
     let peer = job.server.peer_with(&job.drafts, limits);
     publisher

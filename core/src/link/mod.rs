@@ -539,6 +539,9 @@ pub(crate) fn session_limits(base: &Limits) -> Limits {
         max_updates: 1024,
         // As many as may be announced in a shard, several times over.
         max_namespaces: 1 << 20,
+        // Counted by the shard that they come from.
+        max_request_name_bytes: usize::MAX,
+        max_namespace_bytes: usize::MAX,
         max_silent_streams: 1 << 16,
         // Frames come in order, so little comes before it is known what it is about.
         max_early_streams: 1 << 12,

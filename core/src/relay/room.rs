@@ -6,12 +6,6 @@ use crate::session::Refusal;
 use crate::transport::ConnectionId;
 use crate::wire::name::{FullTrackName, TrackNamespace};
 
-/// What a name costs besides its bytes: it stands in several tables.
-const NAME_OVERHEAD: usize = 256;
-
-/// What each of its fields costs besides its bytes.
-const FIELD_OVERHEAD: usize = 128;
-
 /// A namespace or prefix, or the name of a track, that is counted.
 #[derive(Debug)]
 pub(super) struct Held<Name = TrackNamespace> {
@@ -32,7 +26,7 @@ impl Relay {
         peer: ConnectionId,
         namespace: &TrackNamespace,
     ) -> Option<Charge> {
-        self.charge_name(peer, cost_of(namespace))
+        self.charge_name(peer, namespace.cost())
     }
 
     /// The same for the name of a track.
@@ -41,8 +35,7 @@ impl Relay {
         peer: ConnectionId,
         name: &FullTrackName,
     ) -> Option<Charge> {
-        let bytes = cost_of(&name.namespace).saturating_add(name.name.as_bytes().len());
-        self.charge_name(peer, bytes)
+        self.charge_name(peer, name.cost())
     }
 
     /// What comes over a link is counted in the shard that it comes from, and is never refused here.
@@ -50,12 +43,6 @@ impl Relay {
         let bytes = if self.is_link(peer) { 0 } else { bytes };
         self.name_bytes.charge(bytes)
     }
-}
-
-fn cost_of(namespace: &TrackNamespace) -> usize {
-    let fields = namespace.fields().len().saturating_mul(FIELD_OVERHEAD);
-    let bytes = namespace.byte_len().saturating_add(fields);
-    bytes.saturating_add(NAME_OVERHEAD)
 }
 
 /// What is said at the limit.

@@ -10,6 +10,7 @@ mod goaway;
 mod ids;
 mod incoming;
 mod join;
+mod names;
 mod namespace;
 mod outgoing;
 mod params;
@@ -163,7 +164,7 @@ impl Session {
             lost_ids: 0,
             data_streams_allowed: false,
             allowed_streams: INITIAL_REQUEST_STREAMS,
-            requests: Requests::new(limits.max_ended_aliases),
+            requests: Requests::new(&limits),
             own_tombstones: Tombstones::new(limits.max_tombstones),
             peer_tombstones: Tombstones::new(limits.max_tombstones),
             tokens: TokenCache::new(limits.max_auth_token_cache_size),
@@ -522,7 +523,7 @@ impl Session {
         self.incoming = Incoming::new(self.profile, &self.settings.limits);
         self.outgoing = Outgoing::new(&self.settings.limits);
         self.closing.clear();
-        self.requests.clear();
+        self.requests = Requests::new(&self.settings.limits);
         self.timers.clear();
         self.asked = None;
         self.events.push_back(Event::Closed(closed));

@@ -1,8 +1,11 @@
 //! NAMESPACE, NAMESPACE_DONE and PUBLISH_BLOCKED, told and heard (§ Subscribing to Namespaces).
 
+use std::collections::BTreeMap;
+
 use super::Session;
 use super::close::{Close, Misuse};
 use super::event::Event;
+use super::names::Charge;
 use super::request::{Kind, Open, Side, Stage};
 use crate::code::ResetCode;
 use crate::draft::Discovery;
@@ -17,7 +20,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Misuse::WrongState`] if that request was not accepted, or asks for tracks only; [`Misuse::Blocked`] after
-    /// [`Limits::max_namespaces`](super::Limits::max_namespaces).
+    /// [`Limits::max_namespaces`](super::Limits::max_namespaces) or
+    /// [`Limits::max_namespace_bytes`](super::Limits::max_namespace_bytes).
     pub fn namespace(
         &mut self,
         now: Time,
@@ -28,18 +32,20 @@ impl Session {
         let full = self.full_namespace(id, suffix)?;
         self.check_published(&full)?;
         let told = self.told_namespaces(id)?;
-        if told.contains(&full) {
+        if told.contains_key(&full) {
             return Ok(());
         }
         if told.len() >= self.settings.limits.max_namespaces {
             return Err(Misuse::Blocked);
         }
+        let room = self.requests.namespaces.charge(full.cost());
+        let room = room.ok_or(Misuse::Blocked)?;
         let message = Message::Namespace(Namespace {
             suffix: suffix.clone(),
         });
         self.say(id, &message)?;
         if let Some(discovering) = self.requests.find_mut(id).and_then(Open::discovering_mut) {
-            discovering.namespaces.insert(full);
+            discovering.namespaces.insert(full, room);
         }
         self.settle(Ok(()));
         Ok(())
@@ -57,7 +63,7 @@ impl Session {
     ) -> Result<(), Misuse> {
         self.at(now);
         let full = self.full_namespace(id, suffix)?;
-        if !self.told_namespaces(id)?.contains(&full) {
+        if !self.told_namespaces(id)?.contains_key(&full) {
             return Err(Misuse::WrongState("the namespace was not told before"));
         }
         let message = Message::NamespaceDone(Namespace {
@@ -103,10 +109,7 @@ impl Session {
         Ok(())
     }
 
-    fn told_namespaces(
-        &self,
-        id: RequestId,
-    ) -> Result<&std::collections::BTreeSet<TrackNamespace>, Misuse> {
+    fn told_namespaces(&self, id: RequestId) -> Result<&BTreeMap<TrackNamespace, Charge>, Misuse> {
         let open = self.requests.find(id).ok_or(Misuse::UnknownRequest)?;
         let discovering = open.discovering().ok_or(Misuse::UnknownRequest)?;
         Ok(&discovering.namespaces)
@@ -140,6 +143,7 @@ impl Session {
         exists: bool,
     ) -> Result<(), Close> {
         let limit = self.settings.limits.max_namespaces;
+        let account = self.requests.namespaces.clone();
         let splits = self.profile.discovery == Discovery::SplitRequests;
         let Some(open) = self.requests.find_mut(id) else {
             return Ok(());
@@ -165,20 +169,21 @@ impl Session {
             .join(&suffix)
             .map_err(|_| Close::violation("V24: a namespace that is too long with its prefix"))?;
         if !exists {
-            if !discovering.namespaces.remove(&full) {
+            if discovering.namespaces.remove(&full).is_none() {
                 return Err(Close::violation("V86: NAMESPACE_DONE without NAMESPACE"));
             }
             self.events.push_back(Event::NamespaceDone { id, suffix });
             return Ok(());
         }
-        if discovering.namespaces.contains(&full) {
+        if discovering.namespaces.contains_key(&full) {
             return Ok(());
         }
-        if discovering.namespaces.len() >= limit {
+        let room = account.charge(full.cost());
+        let Some(room) = room.filter(|_| discovering.namespaces.len() < limit) else {
             self.give_up(id, ResetCode::ExcessiveLoad);
             return Ok(());
-        }
-        discovering.namespaces.insert(full);
+        };
+        discovering.namespaces.insert(full, room);
         self.events.push_back(Event::Namespace { id, suffix });
         Ok(())
     }
@@ -222,7 +227,7 @@ impl Session {
             return;
         };
         let prefix = discovering.prefix.clone();
-        for full in std::mem::take(&mut discovering.namespaces) {
+        for full in std::mem::take(&mut discovering.namespaces).into_keys() {
             if let Some(suffix) = full.strip_prefix(&prefix) {
                 self.events.push_back(Event::NamespaceDone { id, suffix });
             }

@@ -416,9 +416,15 @@ impl Session {
         if let Request::Publish(publish) = &request {
             self.check_peer_alias(publish.track_alias, &publish.track)?;
         }
-        let refusal = self.judge(&request, resolved);
-        self.requests
-            .insert(id, Open::new(&request, Side::Peer, stream));
+        let room = self.requests.room_for(&request);
+        let refusal = self
+            .judge(&request, resolved)
+            .or_else(|| room.is_none().then(no_room_for_names));
+        let open = Open {
+            room,
+            ..Open::new(&request, Side::Peer, stream)
+        };
+        self.requests.insert(id, open);
         if let Some(stream) = stream {
             self.topology.set_purpose(stream, Use::Request(id));
         }
@@ -553,6 +559,14 @@ impl Session {
                 "no such session-level track or namespace",
             )
         })
+    }
+}
+
+/// What is said at [`Limits::max_request_name_bytes`](super::Limits::max_request_name_bytes).
+pub(super) fn no_room_for_names() -> Refusal {
+    Refusal {
+        retry: Retry::After(BUSY),
+        ..Refusal::new(RequestCode::ExcessiveLoad, "no memory for more names")
     }
 }
 

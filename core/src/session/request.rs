@@ -1,8 +1,10 @@
 //! The table of open requests, ours and the peer's, with what the rules need to know of each.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::event::{Refusal, Request};
+use super::names::{Account, Charge};
+use super::settings::Limits;
 use crate::code::DoneCode;
 use crate::draft::Profile;
 use crate::transport::StreamId;
@@ -53,10 +55,11 @@ pub(super) struct OwnUpdate {
 }
 
 /// An update of the peer's that is not answered yet, or whose answer waits for those of earlier ones.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct PeerUpdate {
     pub(super) id: RequestId,
-    pub(super) prefix: Option<TrackNamespace>,
+    /// Where it moves the request to, and what that takes.
+    pub(super) prefix: Option<(TrackNamespace, Charge)>,
     /// Whether it turned forwarding on.
     pub(super) resumes: bool,
     pub(super) answer: Option<Result<RequestOk, Refusal>>,
@@ -93,16 +96,16 @@ pub(super) struct Fetching {
 }
 
 /// What a SUBSCRIBE_NAMESPACE or SUBSCRIBE_TRACKS needs to know.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Discovering {
     pub(super) prefix: TrackNamespace,
     pub(super) interest: Interest,
     /// Namespaces that were told and not withdrawn, in full.
-    pub(super) namespaces: BTreeSet<TrackNamespace>,
+    pub(super) namespaces: BTreeMap<TrackNamespace, Charge>,
 }
 
 /// What depends on the kind of request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Subject {
     Subscription(Subscription),
     Fetch(Fetching),
@@ -111,10 +114,12 @@ pub(super) enum Subject {
 }
 
 /// One open request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Open {
     pub(super) kind: Kind,
     pub(super) side: Side,
+    /// What the name in it takes, if it is the peer's.
+    pub(super) room: Option<Charge>,
     pub(super) stage: Stage,
     /// The stream that it has for itself.
     pub(super) stream: Option<StreamId>,
@@ -136,6 +141,7 @@ impl Open {
         Self {
             kind: request.kind(),
             side,
+            room: None,
             stage: Stage::Pending,
             stream,
             subject: Subject::of(request),
@@ -271,12 +277,12 @@ impl Subject {
             Request::SubscribeNamespace(subscribe) => Self::Discovery(Discovering {
                 prefix: subscribe.prefix.clone(),
                 interest: subscribe.interest,
-                namespaces: BTreeSet::new(),
+                namespaces: BTreeMap::new(),
             }),
             Request::SubscribeTracks(subscribe) => Self::Discovery(Discovering {
                 prefix: subscribe.prefix.clone(),
                 interest: Interest::Tracks,
-                namespaces: BTreeSet::new(),
+                namespaces: BTreeMap::new(),
             }),
             Request::TrackStatus(_) | Request::PublishNamespace(_) => Self::Other,
         }
@@ -426,20 +432,33 @@ pub(super) struct Requests {
     pub(super) subscribing: BTreeMap<FullTrackName, RequestId>,
     /// Aliases that the peer chose.
     pub(super) peer_aliases: BTreeMap<TrackAlias, RequestId>,
-    /// Aliases that we chose, with the number of requests that use them.
-    own_aliases: BTreeMap<TrackAlias, (FullTrackName, u64)>,
+    /// Aliases that we chose.
+    own_aliases: BTreeMap<TrackAlias, OwnAlias>,
     /// Those that no request uses any more, the oldest first: the peer may learn of the end later than of what comes next.
     ended_aliases: VecDeque<TrackAlias>,
     max_ended_aliases: usize,
     /// Updates of ours that are not answered, and the request that each is about.
     pub(super) update_owner: BTreeMap<RequestId, RequestId>,
+    /// The account of names in requests of the peer's, and in aliases that no request uses.
+    pub(super) names: Account,
+    /// The account of namespaces that either side told.
+    pub(super) namespaces: Account,
     of_us: u64,
     of_peer: u64,
 }
 
+/// What an alias of ours stands for.
+#[derive(Debug)]
+struct OwnAlias {
+    track: FullTrackName,
+    /// Requests that use it.
+    users: u64,
+    /// What the name takes once there are none.
+    room: Option<Charge>,
+}
+
 impl Requests {
-    /// None, and how many aliases of ours to remember of those that are over.
-    pub(super) const fn new(max_ended_aliases: usize) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             open: BTreeMap::new(),
             publishing: BTreeMap::new(),
@@ -447,8 +466,10 @@ impl Requests {
             peer_aliases: BTreeMap::new(),
             own_aliases: BTreeMap::new(),
             ended_aliases: VecDeque::new(),
-            max_ended_aliases,
+            max_ended_aliases: limits.max_ended_aliases,
             update_owner: BTreeMap::new(),
+            names: Account::new(limits.max_request_name_bytes),
+            namespaces: Account::new(limits.max_namespace_bytes),
             of_us: 0,
             of_peer: 0,
         }
@@ -520,16 +541,18 @@ impl Requests {
     pub(super) fn is_alias_free(&self, alias: TrackAlias, track: &FullTrackName) -> bool {
         self.own_aliases
             .get(&alias)
-            .is_none_or(|(user, _)| user == track)
+            .is_none_or(|used| used.track == *track)
     }
 
     /// Notes an alias of ours.
     pub(super) fn use_alias(&mut self, alias: TrackAlias, track: &FullTrackName) {
-        let entry = self
-            .own_aliases
-            .entry(alias)
-            .or_insert_with(|| (track.clone(), 0));
-        entry.1 = entry.1.saturating_add(1);
+        let entry = self.own_aliases.entry(alias).or_insert_with(|| OwnAlias {
+            track: track.clone(),
+            users: 0,
+            room: None,
+        });
+        entry.users = entry.users.saturating_add(1);
+        entry.room = None;
     }
 
     /// Forgets a request and everything that leads to it.
@@ -559,21 +582,28 @@ impl Requests {
     }
 
     fn release_alias(&mut self, alias: TrackAlias) {
-        if let Some((_, users)) = self.own_aliases.get_mut(&alias) {
-            *users = users.saturating_sub(1);
-            if *users == 0 {
+        if let Some(used) = self.own_aliases.get_mut(&alias) {
+            used.users = used.users.saturating_sub(1);
+            if used.users == 0 {
+                used.room = Some(self.names.charge_always(used.track.cost()));
                 self.ended_aliases.push_back(alias);
             }
         }
-        if self.ended_aliases.len() > self.max_ended_aliases
-            && let Some(oldest) = self.ended_aliases.pop_front()
-            && self
-                .own_aliases
-                .get(&oldest)
-                .is_some_and(|(_, users)| *users == 0)
-        {
+        if self.ended_aliases.len() > self.max_ended_aliases {
+            self.forget_ended_alias();
+        }
+    }
+
+    /// The alias that is over for the longest time may stand for another track. False if there is none.
+    pub(super) fn forget_ended_alias(&mut self) -> bool {
+        let Some(oldest) = self.ended_aliases.pop_front() else {
+            return false;
+        };
+        let used = self.own_aliases.get(&oldest);
+        if used.is_some_and(|used| used.users == 0) {
             self.own_aliases.remove(&oldest);
         }
+        true
     }
 
     /// Whether a prefix overlaps that of another open request of the side's (§ SUBSCRIBE_NAMESPACE).
@@ -596,9 +626,5 @@ impl Requests {
                 let (a, b) = (prefix.fields(), other.prefix.fields());
                 a.starts_with(b) || b.starts_with(a)
             })
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::new(self.max_ended_aliases);
     }
 }

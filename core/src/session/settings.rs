@@ -66,9 +66,16 @@ pub struct Limits {
     /// How many updates of one request may wait for their answer, on either side; a peer that sends more loses the
     /// request.
     pub max_updates: usize,
+    /// Bytes of names in requests of the peer that are open, and of tracks whose ended alias is remembered; each with 256
+    /// bytes for its places in tables and 128 for each field. What would need another one is refused with
+    /// EXCESSIVE_LOAD.
+    pub max_request_name_bytes: usize,
     /// How many namespaces may be told in answer to one SUBSCRIBE_NAMESPACE, on either side; beyond it ours is withdrawn,
     /// and for the peer's [`Misuse::Blocked`](super::Misuse::Blocked).
     pub max_namespaces: usize,
+    /// Bytes of the namespaces that are told in answer to all requests of a session, on either side, counted as those in
+    /// requests; beyond it the same happens.
+    pub max_namespace_bytes: usize,
     /// Request streams on which the peer says nothing; beyond it the oldest is abandoned.
     pub max_silent_streams: usize,
     /// Ranges of request ids that the peer skipped and may still use; beyond it the oldest range is given up.
@@ -128,7 +135,9 @@ impl Default for Limits {
             max_requests: 1024,
             max_requests_sent: 16_384,
             max_updates: 64,
+            max_request_name_bytes: 2 << 20,
             max_namespaces: 4096,
+            max_namespace_bytes: 4 << 20,
             max_silent_streams: 1024,
             max_request_id_gaps: 1024,
             request_id_gap_timeout: Duration::from_secs(5),

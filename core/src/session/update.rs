@@ -6,7 +6,9 @@ use super::ask::{check_filter, is_backwards};
 use super::auth::{Place, Resolved};
 use super::close::{Close, Misuse};
 use super::event::{Event, Refusal};
+use super::names::Charge;
 use super::params;
+use super::receive::no_room_for_names;
 use super::request::{Kind, Open, OwnUpdate, PeerUpdate, Side, Stage};
 use super::{Session, answer};
 use crate::code::{DoneCode, RequestCode, ResetCode};
@@ -14,6 +16,7 @@ use crate::draft::{ControlModel, Scope};
 use crate::time::Time;
 use crate::wire::id::RequestId;
 use crate::wire::message::{Message, RequestOk, RequestUpdate};
+use crate::wire::name::TrackNamespace;
 use crate::wire::param::Parameters;
 
 impl Session {
@@ -168,13 +171,14 @@ impl Session {
         &mut self,
         id: RequestId,
         update: RequestId,
-        prefix: Option<crate::wire::name::TrackNamespace>,
+        prefix: Option<(TrackNamespace, Charge)>,
         resumes: bool,
         ok: RequestOk,
     ) {
         if let Some(open) = self.requests.find_mut(id) {
-            if let (Some(prefix), Some(discovering)) = (prefix, open.discovering_mut()) {
+            if let (Some((prefix, room)), Some(discovering)) = (prefix, open.discovering_mut()) {
                 discovering.prefix = prefix;
+                open.room = Some(room);
             }
             if let (true, Some(largest), Some(subscription)) = (
                 resumes,
@@ -254,7 +258,13 @@ impl Session {
             .tokens
             .resolve(&mut parameters.authorization_tokens, Place::Message)?;
         params::check_update(self.profile, scope, &mut parameters)?;
-        let refusal = self.judge_update(id, kind, resolved, &parameters);
+        let mut refusal = self.judge_update(id, kind, resolved, &parameters);
+        let mut moved = None;
+        if let (None, Some(prefix)) = (&refusal, &parameters.track_namespace_prefix) {
+            let room = self.requests.room_for_prefix(prefix);
+            moved = room.map(|room| (prefix.clone(), room));
+            refusal = moved.is_none().then(no_room_for_names);
+        }
         let Some(open) = self.requests.find_mut(id) else {
             return Ok(());
         };
@@ -273,7 +283,7 @@ impl Session {
         let is_asked = refusal.is_none();
         open.peer_updates.push_back(PeerUpdate {
             id: update_id,
-            prefix: parameters.track_namespace_prefix.clone(),
+            prefix: moved,
             resumes,
             answer: refusal.map(Err),
         });

@@ -15,6 +15,12 @@ use super::{Error, NotExpressible};
 /// The most fields a namespace has.
 pub const MAX_FIELDS: usize = 32;
 
+/// What holding a name costs besides its bytes: it stands in several tables.
+const NAME_OVERHEAD: usize = 256;
+
+/// What each of its fields costs besides its bytes.
+const FIELD_OVERHEAD: usize = 128;
+
 /// The most bytes a namespace has, and a namespace and a name together, without what tells their lengths.
 pub const MAX_BYTES: usize = 4096;
 
@@ -109,6 +115,11 @@ impl TrackNamespace {
     /// Bytes of all fields.
     pub fn byte_len(&self) -> usize {
         self.0.iter().map(Bytes::len).sum()
+    }
+
+    /// What holding it takes, in bytes: its own, 256 for its places in tables, and 128 for each field.
+    pub(crate) fn cost(&self) -> usize {
+        self.byte_len() + self.0.len() * FIELD_OVERHEAD + NAME_OVERHEAD
     }
 
     /// Whether `other` begins with these fields, or has no others.
@@ -228,6 +239,11 @@ impl FullTrackName {
     /// Bytes of the namespace and the name.
     pub fn byte_len(&self) -> usize {
         self.namespace.byte_len() + self.name.0.len()
+    }
+
+    /// What holding it takes, in bytes: that of its namespace, and those of the track's own name.
+    pub(crate) fn cost(&self) -> usize {
+        self.namespace.cost() + self.name.0.len()
     }
 
     pub(crate) fn write(&self, min_fields: usize, to: &mut Writer) -> Result<(), NotExpressible> {

@@ -219,7 +219,10 @@ fn a_thousand_overlapping_prefixes_of_one_peer_are_refused_one_by_one() {
 #[test]
 fn a_thousand_overlapping_announcements_are_one_publisher() {
     for draft in Draft::ALL {
-        let mut rig = Rig::new();
+        let mut settings = Settings::default();
+        // Names of 17 fields on average are no usual ones.
+        settings.session.max_request_name_bytes = 4 << 20;
+        let mut rig = Rig::with(settings);
         let publisher = rig.connect(draft);
         let watcher = rig.connect(draft);
         rig.watch(watcher, &["live"]);

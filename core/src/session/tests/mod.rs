@@ -4,6 +4,7 @@ mod credit;
 mod data;
 mod endings;
 mod goaway;
+mod name_bytes;
 mod names;
 mod pair;
 mod random;
