@@ -45,12 +45,12 @@ struct Flags {
     /// Serve QMUX on the TCP port (not built yet)
     #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     qmux: bool,
-    /// Threads that share the work, each with clients of its own
+    /// Threads that share the work, each with clients of its own; as many as there are processors unless told
     ///
     /// Memory, names, connections and handshakes are bounded for all threads together; the cache and log lines are divided among
     /// them, and each thread needs 16 MiB of --max_memory_bytes. Other limits are for each thread.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(runtime::MAX_THREADS)))]
-    threads: u8,
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=i64::from(runtime::MAX_THREADS)))]
+    threads: Option<u8>,
     /// How to decide the sending rate
     #[arg(long, value_enum, default_value_t = CongestionFlag::Cubic, help_heading = "Limits")]
     congestion: CongestionFlag,
@@ -78,6 +78,12 @@ struct Flags {
 
 /// The least memory of a thread, in bytes: what it borrows of the common account at a time, some of it idle, and a second of video.
 const THREAD_MEMORY: u64 = 16 << 20;
+
+/// How many processors this process may use, as far as there can be threads for them.
+fn processors() -> u8 {
+    let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u8::try_from(all).map_or(runtime::MAX_THREADS, |all| all.min(runtime::MAX_THREADS))
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum CongestionFlag {
@@ -134,15 +140,15 @@ fn run(flags: &Flags) -> Result<Exit, String> {
 }
 
 impl Flags {
-    /// As many as told; fewer if there is not enough for each.
+    /// As many as told, or as there are processors; fewer if there is not enough for each.
     fn threads(&self, relay: &relay::Settings) -> u8 {
-        let wanted = self.threads;
+        let wanted = self.threads.unwrap_or_else(processors);
         let limits = &relay.limits;
         let objects = u64::try_from(limits.max_object_bytes).unwrap_or(u64::MAX);
         let memory = objects.saturating_add(limits.max_transport_bytes) / THREAD_MEMORY;
         let connections = u64::try_from(limits.max_connections).unwrap_or(u64::MAX);
         let enough = u8::try_from(memory.min(connections).max(1)).unwrap_or(u8::MAX);
-        if enough < wanted {
+        if enough < wanted && self.threads.is_some() {
             log::warn!(
                 "threads: {enough} instead of {wanted}: each needs {THREAD_MEMORY} bytes of --max_memory_bytes, and a \
                  connection of --max_connections"
@@ -250,7 +256,9 @@ mod tests {
             let settings = |flags: Flags| flags.threads(&bounds(line));
             cli::try_parse(words.map(Into::into)).map(settings)
         };
-        assert_eq!(threads("").unwrap(), 1);
+        let processors = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(usize::from(threads("").unwrap()), processors.min(64));
+        assert_eq!(threads("--max_memory_bytes 16M").unwrap(), 1);
         assert_eq!(threads("--threads 3").unwrap(), 3);
         assert_eq!(threads("--threads 4 --max_memory_bytes 48M").unwrap(), 3);
         assert_eq!(threads("--threads 4 --max_memory_bytes 1M").unwrap(), 1);
