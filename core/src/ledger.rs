@@ -388,6 +388,23 @@ impl Payload {
                     .is_some_and(|growing| !growing.bytes.is_empty()))
     }
 
+    /// The pieces that readers have seen.
+    #[cfg(feature = "sim")]
+    pub(crate) fn frozen(&self) -> &[Bytes] {
+        &self.pieces
+    }
+
+    /// How much is in the chunk being filled, and the most that such a chunk may have been charged.
+    #[cfg(feature = "sim")]
+    pub(crate) fn growing(&self) -> (usize, usize) {
+        let used = self
+            .growing
+            .as_ref()
+            .map_or(0, |growing| growing.bytes.len());
+        let length = usize::try_from(self.length).unwrap_or(usize::MAX);
+        (used, length.clamp(MIN_GROWING_CHUNK, MAX_CHUNK))
+    }
+
     /// All of a payload of `length` bytes; `None` if it was not all received yet.
     pub fn pieces(&mut self, length: u64) -> Option<Pieces> {
         if self.length != length {

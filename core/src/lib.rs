@@ -185,6 +185,8 @@ pub mod media;
 pub mod peer;
 pub mod peers;
 pub mod publisher;
+#[cfg(feature = "sim")]
+mod recount;
 pub mod relay;
 pub mod reservations;
 pub mod runtime;

@@ -106,6 +106,25 @@ impl Cache {
         self.books.used
     }
 
+    /// Adds what is cached, and compares the books with it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn recount(&self, held: &mut crate::recount::Recount) -> Result<(), String> {
+        let mut used = 0;
+        let groups = self.tracks.values().flat_map(|track| track.groups.values());
+        for object in groups.flat_map(|group| group.objects.values()) {
+            used += object.cost();
+            held.properties(&object.properties);
+            object.payload.iter().for_each(|piece| held.piece(piece));
+        }
+        if used == self.books.used {
+            return Ok(());
+        }
+        let kept = self.books.used;
+        Err(format!(
+            "cached bytes: {kept} by the books, in truth {used}"
+        ))
+    }
+
     /// Of these, the bytes in groups that fills pin: what only the owner of the fills can bound.
     pub const fn filled(&self) -> u64 {
         self.books.filled

@@ -15,7 +15,7 @@ use crate::wire::object::{SubgroupHeader, encode_object_header, encode_subgroup_
 const MAX_WHOLE: u64 = 1024;
 
 /// Images up to this many bytes are covered by the overhead that each object is charged.
-const MAX_UNCHARGED: usize = 64;
+pub(crate) const MAX_UNCHARGED: usize = 64;
 
 /// Whether a lane has a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,8 @@ mod limits;
 mod pressure;
 mod pump;
 mod ranges;
+#[cfg(feature = "sim")]
+mod recount;
 mod source;
 mod subgroup;
 mod subscription;
@@ -52,6 +54,9 @@ pub use limits::{LagPolicy, Limits};
 pub use pressure::Backlog;
 pub use source::ConnectionSource;
 pub use subgroup::OBJECT_OVERHEAD;
+
+#[cfg(feature = "sim")]
+pub(crate) use lane::MAX_UNCHARGED;
 
 use ingest::Ingest;
 use subgroup::End;
@@ -241,6 +246,16 @@ impl Fanout {
             ("timers", self.timers.len()),
             ("notices", self.notices.len()),
         ]
+    }
+
+    /// Whether there is nothing to do for any connection, and no stream brings anything that only goes to the cache.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_settled(&self) -> bool {
+        let strays = |ingest: &Ingest| {
+            let current = ingest.current.as_ref();
+            current.is_some_and(|current| current.stray.is_some())
+        };
+        self.unsettled == 0 && !self.ingests.values().any(strays)
     }
 
     /// The account of what is in memory.

@@ -36,6 +36,15 @@ impl Images {
             .map(|(_, image)| image.clone())
     }
 
+    /// Adds those that are charged.
+    #[cfg(feature = "sim")]
+    pub(super) fn recount(&self, held: &mut crate::recount::Recount) {
+        let charged = |(_, image): &&(Draft, Image)| image.bytes.len() > super::MAX_UNCHARGED;
+        for (_, image) in self.0.iter().filter(charged) {
+            held.piece(&image.bytes);
+        }
+    }
+
     pub(super) fn keep(&mut self, draft: Draft, image: &Image) {
         self.0.push((draft, image.clone()));
     }
@@ -228,6 +237,23 @@ impl Subgroup {
     pub(super) fn cost_before(&self, index: u64) -> u64 {
         self.object(index)
             .map_or(self.total, |object| object.before)
+    }
+
+    /// Compares how many lanes are said to be at each index with how many are.
+    #[cfg(feature = "sim")]
+    pub(super) fn recount(
+        &self,
+        lanes: &std::collections::BTreeMap<u64, u32>,
+    ) -> Result<(), String> {
+        use super::recount::compare;
+        let mut lanes = lanes.clone();
+        for (index, object) in (self.base..).zip(&self.objects) {
+            let counted = lanes.remove(&index).unwrap_or_default();
+            compare("lanes at an object", object.waiters, counted)?;
+        }
+        let counted = lanes.remove(&self.end_index()).unwrap_or_default();
+        compare("lanes at the end", self.at_end, counted)?;
+        compare("lanes elsewhere", 0, lanes.len())
     }
 
     /// Adds an object that just began. The lanes at the end are now at this object.

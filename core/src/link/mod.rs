@@ -197,6 +197,16 @@ impl Link {
         usize::try_from(signed(MAX_IN_FLIGHT) - self.credit).unwrap_or(0)
     }
 
+    /// Whether this end has bytes that the relay did not read yet.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_unread(&self) -> bool {
+        let mut receiving = self
+            .streams
+            .values()
+            .filter_map(|stream| stream.receiving.as_ref());
+        receiving.any(|receiving| receiving.unread() > 0)
+    }
+
     /// The next frame for the other end. `None`: nothing until [`Link::handle_frame`], or until the relay yields
     /// [`Link::connection`] as dirty.
     #[must_use = "a frame that is not carried is lost"]

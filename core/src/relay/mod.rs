@@ -14,6 +14,8 @@ mod namespaces;
 mod new_group;
 mod pressure;
 mod publish;
+#[cfg(feature = "sim")]
+mod recount;
 mod rendezvous;
 mod resume;
 mod room;

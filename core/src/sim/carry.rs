@@ -26,6 +26,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) flights: &'a mut Vec<Flight>,
     /// Like a stack that does not tell whether the stream or the connection is full.
     pub(super) vague: bool,
+    /// Whether a datagram was lost.
+    pub(super) lost: bool,
 }
 
 impl Connection {
@@ -288,7 +290,8 @@ impl Connection {
         }
         let loss = end.link.loss;
         let (at, _) = self.arrival(around.now, side, bytes.len(), around.random);
-        if !around.random.chance(loss) {
+        around.lost = around.random.chance(loss);
+        if !around.lost {
             around.flights.push(Flight {
                 at,
                 to: side.other(),

@@ -76,4 +76,4 @@ pub use script::{Received, Script};
 pub use shards::Shards;
 pub use stage::{FetchStream, Stage, Subgroup, subgroup_header};
 pub use trace::Trace;
-pub use world::{Node, NodeId, Stuck, World};
+pub use world::{Loss, Node, NodeId, Stuck, World};

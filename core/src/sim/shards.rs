@@ -111,6 +111,16 @@ impl Shards {
         relays.flat_map(Relay::left_over).chain(on_links).collect()
     }
 
+    /// See [`Relay::recount`]; `is_calm` says nothing of the links between the shards.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn recount(&self, is_calm: bool) -> Result<(), String> {
+        let on_links = self.ways.values().any(|way| !way.frames.is_empty());
+        let unread = self.links.values().any(Link::has_unread);
+        Relay::recount(&self.relays, is_calm && !on_links && !unread)
+    }
+
     /// Links the shards before anything else happens.
     fn begin(&mut self, now: Time) {
         self.now = now;

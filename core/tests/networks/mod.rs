@@ -6,7 +6,7 @@ mod trial;
 use oxymoq_core::draft::Draft;
 use oxymoq_core::sim::Access;
 use oxymoq_core::sim::networks::{
-    Operation, Path, Plan, RelayPlan, StudioPlan, TransportPlan, ViewerPlan, Wish, run,
+    LimitsPlan, Operation, Path, Plan, RelayPlan, StudioPlan, TransportPlan, ViewerPlan, Wish, run,
 };
 
 /// How many networks each test plays: a few hundred in all, on two threads.
@@ -109,6 +109,8 @@ fn hundreds_of_subscribers_get_everything() {
         relays: relays.collect(),
         transport: TransportPlan::default(),
         memory: None,
+        limits: LimitsPlan::default(),
+        shows: Vec::new(),
         studios: vec![StudioPlan {
             relay: 0,
             access: all[0],

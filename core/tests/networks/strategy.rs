@@ -3,8 +3,8 @@
 use oxymoq_core::draft::Draft;
 use oxymoq_core::sim::Access;
 use oxymoq_core::sim::networks::{
-    LANES, Operation, Path, Plan, RelayPlan, StudioPlan, TransportPlan, ViewerPlan, Which, Who,
-    Wish,
+    LANES, LimitsPlan, Operation, Path, Plan, RelayPlan, ShowPlan, StudioPlan, TransportPlan,
+    ViewerPlan, Which, Who, Wish,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -25,22 +25,102 @@ fn plan(seed: u64) -> impl Strategy<Value = Plan> {
     (
         vec(relay(), 1..=4),
         transport(),
-        memory,
+        (memory, limits(), vec(show(), 3)),
         vec(studio(), 1..=4),
         vec(viewer(), 1..=8),
-        vec((pause(), operation()), 20..120),
+        vec(scene(), 20..100),
     )
         .prop_map(
-            move |(relays, transport, memory, studios, viewers, operations)| Plan {
-                seed,
-                relays,
-                transport,
-                memory,
-                studios,
-                viewers,
-                operations,
+            move |(relays, transport, (memory, limits, shows), studios, viewers, operations)| {
+                Plan {
+                    seed,
+                    relays,
+                    transport,
+                    memory,
+                    limits,
+                    shows,
+                    studios,
+                    viewers,
+                    operations: operations.concat(),
+                }
             },
         )
+}
+
+fn limits() -> impl Strategy<Value = LimitsPlan> {
+    let seldom = || prop::bool::weighted(0.1);
+    (seldom(), seldom(), seldom()).prop_map(|(few_fetches, short_cache, short_past)| LimitsPlan {
+        few_fetches,
+        short_cache,
+        short_past,
+    })
+}
+
+fn show() -> impl Strategy<Value = ShowPlan> {
+    let timeout = prop_oneof![12 => Just(0_u16), 1 => 500_u16..2000];
+    let dynamic = prop::bool::weighted(0.3);
+    (timeout, dynamic).prop_map(|(timeout, dynamic)| ShowPlan { timeout, dynamic })
+}
+
+/// One operation, or several that belong together.
+fn scene() -> impl Strategy<Value = Vec<(u16, Operation)>> {
+    prop_oneof![
+        60 => (pause(), operation()).prop_map(|operation| vec![operation]),
+        1 => takeover(),
+        1 => burst(),
+    ]
+}
+
+/// The first tracks more often, so that they have several publishers and subscribers.
+fn track() -> impl Strategy<Value = u8> {
+    prop_oneof![2 => Just(0_u8), 3 => 0_u8..3]
+}
+
+const fn object(track: u8, lane: u8, gap: u8) -> Operation {
+    Operation::Object {
+        track,
+        lane,
+        length: 50,
+        gap,
+        properties: false,
+    }
+}
+
+/// A publisher goes in the middle of a group and is back before its end.
+fn takeover() -> impl Strategy<Value = Vec<(u16, Operation)>> {
+    let gaps = vec(0_u8..3, 3..6);
+    let away = 300_u16..2500;
+    (track(), 0_u8..4, 0_u16..8, away, gaps).prop_map(|(track, studio, viewer, away, gaps)| {
+        let who = Who::Studio(studio);
+        let how = Wish::default();
+        let subscribe = Operation::Subscribe { viewer, track, how };
+        let mut scene = vec![
+            (100, subscribe),
+            (900, object(track, 0, 0)),
+            (30, object(track, 0, 0)),
+            (30, Operation::Leave { who }),
+            (30, object(track, 0, 0)),
+            (away, Operation::Return { who }),
+            (900, object(track, 1, 0)),
+        ];
+        scene.extend(gaps.iter().map(|gap| (30, object(track, 0, *gap))));
+        scene
+    })
+}
+
+/// Several datagrams shortly after one another, to several subscribers.
+fn burst() -> impl Strategy<Value = Vec<(u16, Operation)>> {
+    (track(), 0_u16..8, vec(0_u16..3, 3..8)).prop_map(|(track, viewer, pauses)| {
+        let subscribe = |viewer| {
+            let how = Wish::default();
+            (10, Operation::Subscribe { viewer, track, how })
+        };
+        let mut scene = vec![subscribe(viewer), subscribe(viewer + 1)];
+        scene.push((500, object(track, LANES, 0)));
+        let datagrams = pauses.iter();
+        scene.extend(datagrams.map(|pause| (*pause, object(track, LANES, 0))));
+        scene
+    })
 }
 
 fn pause() -> impl Strategy<Value = u16> {
@@ -94,7 +174,7 @@ fn relay() -> impl Strategy<Value = RelayPlan> {
 
 fn studio() -> impl Strategy<Value = StudioPlan> {
     let pushes = prop::bool::weighted(0.25);
-    (0_u8..4, access(), path(), 0_u8..3, pushes).prop_map(|(relay, access, path, track, pushes)| {
+    (0_u8..4, access(), path(), track(), pushes).prop_map(|(relay, access, path, track, pushes)| {
         StudioPlan {
             relay,
             access,
@@ -115,12 +195,14 @@ fn viewer() -> impl Strategy<Value = ViewerPlan> {
 
 fn transport() -> impl Strategy<Value = TransportPlan> {
     let seldom = || prop::bool::weighted(0.15);
-    (seldom(), seldom(), seldom(), any::<bool>()).prop_map(
-        |(small_windows, few_streams, small_unacked, vague)| TransportPlan {
+    let slow_turns = prop::bool::weighted(0.3);
+    (seldom(), seldom(), seldom(), any::<bool>(), slow_turns).prop_map(
+        |(small_windows, few_streams, small_unacked, vague, slow_turns)| TransportPlan {
             small_windows,
             few_streams,
             small_unacked,
             vague,
+            slow_turns,
         },
     )
 }
@@ -139,15 +221,16 @@ fn wish() -> impl Strategy<Value = Wish> {
     let timeout = prop_oneof![8 => Just(0_u16), 1 => 200_u16..2000];
     let priority = prop::option::weighted(0.3, any::<u8>());
     let (paused, descending) = (prop::bool::weighted(0.1), prop::bool::weighted(0.2));
-    let rendezvous = prop::bool::weighted(0.2);
-    (which(), paused, priority, descending, timeout, rendezvous).prop_map(
-        |(filter, paused, priority, descending, timeout, rendezvous)| Wish {
+    let flags = (prop::bool::weighted(0.2), prop::bool::weighted(0.1));
+    (which(), paused, priority, descending, timeout, flags).prop_map(
+        |(filter, paused, priority, descending, timeout, (rendezvous, new_group))| Wish {
             filter,
             paused,
             priority,
             descending,
             timeout,
             rendezvous,
+            new_group,
         },
     )
 }
@@ -161,7 +244,6 @@ fn who() -> impl Strategy<Value = Who> {
 }
 
 fn publishing() -> impl Strategy<Value = Operation> {
-    let track = || 0_u8..3;
     let lane = prop_oneof![6 => Just(0_u8), 3 => 1..LANES, 1 => Just(LANES)];
     let length = prop_oneof![3 => 0_u16..300, 1 => 300_u16..5000];
     let gap = prop_oneof![9 => Just(0_u8), 1 => 1_u8..4];
@@ -185,7 +267,6 @@ fn publishing() -> impl Strategy<Value = Operation> {
 }
 
 fn asking() -> impl Strategy<Value = Operation> {
-    let track = || 0_u8..3;
     let viewer = || 0_u16..8;
     let nth = || 0_u8..4;
     let update = (
@@ -193,13 +274,17 @@ fn asking() -> impl Strategy<Value = Operation> {
         nth(),
         prop::option::of(any::<bool>()),
         prop::option::of(any::<u8>()),
+        prop::bool::weighted(0.2),
     );
-    let update = update.prop_map(|(viewer, nth, forward, priority)| Operation::Update {
-        viewer,
-        nth,
-        forward,
-        priority,
-    });
+    let update = update.prop_map(
+        |(viewer, nth, forward, priority, new_group)| Operation::Update {
+            viewer,
+            nth,
+            forward,
+            priority,
+            new_group,
+        },
+    );
     let fetch = (
         viewer(),
         track(),
@@ -247,6 +332,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => who().prop_map(|who| Operation::Mute { who }),
         2 => who().prop_map(|who| Operation::Crash { who }),
         1 => who().prop_map(|who| Operation::Leave { who }),
+        1 => (0_u8..4).prop_map(|relay| Operation::Retire { relay }),
+        1 => (track(), 0_u16..15_000).prop_map(|(track, after)| Operation::Restart { track, after }),
         5 => who().prop_map(|who| Operation::Return { who }),
     ];
     let end = (0_u8..3).prop_map(|track| Operation::EndTrack { track });

@@ -156,7 +156,8 @@ impl Wire {
                 Some(Answer::Done)
             }
             Output::Reset { stream, code } => {
-                self.outgoing.entry(stream).or_default().reset = Some(code);
+                let out = self.outgoing.entry(stream).or_default();
+                assert_eq!(out.reset.replace(code), None, "{stream} is reset twice");
                 None
             }
             Output::Stop { stream, code } => {

@@ -426,6 +426,51 @@ fn a_stopped_connect_stream_is_read_to_its_end() {
     assert_eq!(wire.close_code(), Some(H3_NO_ERROR));
 }
 
+/// A stream of the peer may be stopped before its first byte tells whose it is: the answering half is reset then, once, and
+/// whoever it turns out to belong to knows of the stop and may reset it too.
+#[test]
+fn a_stream_that_was_stopped_before_it_was_known_is_reset_once() {
+    let code = stream_code_to_h3(5);
+    let stop = |wire: &mut Wire| {
+        let stream = wire.open(Dir::Bi, b"");
+        wire.input(Input::Stopped { stream, code });
+        assert!(wire.sent(stream).reset.is_some());
+        wire.inputs.clear();
+        stream
+    };
+    // One of the session's.
+    let (mut wire, _) = established_server();
+    let stream = stop(&mut wire);
+    wire.send(stream, b"\x40\x41\x00hello");
+    let told = [
+        Input::Opened {
+            stream,
+            dir: Dir::Bi,
+        },
+        Input::Stopped { stream, code: 5 },
+        Input::Readable(stream),
+    ];
+    assert_eq!(wire.inputs, told);
+    assert_eq!(wire.want(Output::Reset { stream, code: 9 }), None);
+    assert_eq!(wire.read_all(stream), b"hello");
+    assert!(wire.layer.halted.is_empty());
+    // One of a session that there is not; a request; one that ends, or is reset, without a word.
+    for first in [&b"\x40\x41\x04x"[..], b"\x01\x00"] {
+        let (mut wire, _) = established_server();
+        let stream = stop(&mut wire);
+        wire.send(stream, first);
+        assert!(wire.sent(stream).stop.is_some(), "{first:x?}");
+        assert!(wire.layer.halted.is_empty());
+    }
+    for end in [Answer::Fin, Answer::Reset(7)] {
+        let (mut wire, _) = established_server();
+        let stream = stop(&mut wire);
+        wire.send_end(stream, end);
+        assert!(wire.layer.halted.is_empty());
+        assert_eq!(wire.close_code(), None);
+    }
+}
+
 #[test]
 fn what_breaks_the_capsule_protocol_is_a_message_error() {
     let long = frame::encode(0x2843, &[b'a'; 2000]);

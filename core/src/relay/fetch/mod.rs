@@ -118,6 +118,18 @@ impl Fetching {
         self.cache.used()
     }
 
+    /// Adds what is cached.
+    #[cfg(feature = "sim")]
+    pub(super) fn recount(&self, held: &mut crate::recount::Recount) -> Result<(), String> {
+        self.cache.recount(held)
+    }
+
+    /// Whether any FETCH is served, or asked of anybody.
+    #[cfg(feature = "sim")]
+    pub(super) fn is_busy(&self) -> bool {
+        !self.fetches.is_empty() || !self.fills.is_empty()
+    }
+
     /// FETCHes, those of ours included, and tracks that are open for them.
     #[cfg(feature = "sim")]
     pub(super) fn open_requests(&self) -> usize {

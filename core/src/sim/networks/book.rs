@@ -9,17 +9,20 @@ use crate::time::Time;
 use crate::wire::id::{GroupId, Location, ObjectId};
 use crate::wire::name::FullTrackName;
 use crate::wire::object::ObjectStatus;
-use crate::wire::property::{Properties, Value};
+use crate::wire::property::{
+    DYNAMIC_GROUPS, IMMUTABLE_PROPERTIES, OBJECT_DELIVERY_TIMEOUT, Properties, Value,
+};
 
 use super::super::node;
-
-/// The number of the list of immutable properties (§ Immutable Properties).
-const IMMUTABLE_PROPERTIES: u64 = 0x0B;
+use super::plan::ShowPlan;
 
 /// What was published of a track.
 #[derive(Clone, Debug)]
 pub(super) struct Book {
     pub(super) track: FullTrackName,
+    pub(super) show: ShowPlan,
+    /// How often the track began again before.
+    pub(super) era: u64,
     pub(super) objects: BTreeMap<Location, Entry>,
     /// By group and id.
     pub(super) subgroups: BTreeMap<(u64, u64), Line>,
@@ -57,9 +60,11 @@ pub(super) enum Ending {
 }
 
 impl Book {
-    pub(super) const fn new(track: FullTrackName) -> Self {
+    pub(super) const fn new(track: FullTrackName, show: ShowPlan, era: u64) -> Self {
         Self {
             track,
+            show,
+            era,
             objects: BTreeMap::new(),
             subgroups: BTreeMap::new(),
             group: 0,
@@ -121,7 +126,24 @@ impl Book {
 
     pub(super) fn payload(&self, location: Location) -> Bytes {
         let length = self.objects.get(&location).map_or(0, |entry| entry.length);
-        node::payload(&self.track, location, length)
+        let mut seed = location;
+        seed.group.0 += self.era << 20;
+        node::payload(&self.track, seed, length)
+    }
+
+    /// What the track's own properties are.
+    pub(super) fn track_properties(&self, integers: IntegerKind) -> Properties {
+        Properties::from_list(integers, self.track_list()).unwrap_or_default()
+    }
+
+    pub(super) fn track_list(&self) -> Vec<(u64, Value)> {
+        let timeout = u64::from(self.show.timeout);
+        let timeout = (timeout > 0).then_some((OBJECT_DELIVERY_TIMEOUT, Value::Integer(timeout)));
+        let dynamic = self
+            .show
+            .dynamic
+            .then_some((DYNAMIC_GROUPS, Value::Integer(1)));
+        timeout.into_iter().chain(dynamic).collect()
     }
 
     pub(super) fn properties(&self, location: Location, integers: IntegerKind) -> Properties {
@@ -132,7 +154,7 @@ impl Book {
         {
             return Properties::default();
         }
-        Properties::from_list(integers, list(location)).unwrap_or_default()
+        Properties::from_list(integers, list(self.era, location)).unwrap_or_default()
     }
 
     /// What is wrong with an object that somebody got.
@@ -156,7 +178,7 @@ impl Book {
         }
         let got: Result<Vec<(u64, Value)>, _> = properties.iter().collect();
         let expected = if entry.has_properties {
-            list(location)
+            list(self.era, location)
         } else {
             Vec::new()
         };
@@ -168,7 +190,7 @@ impl Book {
 }
 
 /// The properties of an object that has any: two that no draft knows, around an immutable one.
-fn list(location: Location) -> Vec<(u64, Value)> {
+fn list(era: u64, location: Location) -> Vec<(u64, Value)> {
     let Location {
         group: GroupId(group),
         object: ObjectId(object),
@@ -177,7 +199,7 @@ fn list(location: Location) -> Vec<(u64, Value)> {
     let immutable = Bytes::copy_from_slice(&[0x32, u8::try_from(object % 60).unwrap_or(0)]);
     vec![
         (IMMUTABLE_PROPERTIES, Value::Bytes(immutable)),
-        (0x3a7e, Value::Integer(group * 1000 + object)),
+        (0x3a7e, Value::Integer((era << 30) + group * 1000 + object)),
         (0x3a7f, Value::Bytes(Bytes::from(format!("{location}")))),
     ]
 }

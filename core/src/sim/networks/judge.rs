@@ -24,6 +24,8 @@ pub(super) struct Heard {
     /// Subgroups of which a stream was reset, and when.
     pub(super) resets: Vec<((u64, u64), ResetCode, Time)>,
     pub(super) items: Vec<Fetched>,
+    /// Which beginning of the track all of it is of, once that is known.
+    pub(super) era: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -61,9 +63,10 @@ impl Heard {
         &mut self,
         now: Time,
         asked: &Asked,
-        book: &Book,
+        books: &[&Book],
         note: &Note,
     ) -> Result<(), String> {
+        let book = self.book(books, note).ok_or("something of no track")?;
         match note {
             Note::Opened(stream, header) => self.open(*stream, *header, book),
             Note::Object(stream, object, payload) => {
@@ -76,6 +79,68 @@ impl Heard {
             Note::Unknown(last) => self.item(Fetched::Unknown(*last), asked),
             Note::FetchEnded => Ok(()),
         }
+    }
+
+    /// Which of a track's beginnings something is of, newest first: the first object decides for all that follows.
+    fn book<'b>(&mut self, books: &[&'b Book], note: &Note) -> Option<&'b Book> {
+        if self.era.is_some() {
+            return books
+                .iter()
+                .find(|book| Some(book.era) == self.era)
+                .copied();
+        }
+        let of_stream = |stream: &StreamId| self.streams.get(stream).map(|open| open.header);
+        let fits = |book: &&&Book| match note {
+            Note::Opened(_, header) => {
+                let key = (header.group.0, header.subgroup.0);
+                book.subgroups.contains_key(&key)
+            }
+            Note::Object(stream, object, payload) => of_stream(stream).is_some_and(|header| {
+                let at = Location {
+                    group: header.group,
+                    object: object.id,
+                };
+                let fits = book.compare(at, object.status, &object.properties, payload);
+                fits.is_ok()
+            }),
+            Note::Datagram(object) => book
+                .compare(
+                    object.location,
+                    object.status,
+                    &object.properties,
+                    &object.payload,
+                )
+                .is_ok(),
+            Note::Fetched(item, payload) => book
+                .compare(
+                    item.location,
+                    ObjectStatus::Normal,
+                    &item.properties,
+                    payload,
+                )
+                .is_ok(),
+            Note::Ended(stream, _) => of_stream(stream).is_some_and(|header| {
+                let key = (header.group.0, header.subgroup.0);
+                book.subgroups.contains_key(&key)
+            }),
+            Note::NonExistent(_) | Note::Unknown(_) | Note::FetchEnded => true,
+        };
+        let book = books.iter().find(fits).or_else(|| books.first()).copied()?;
+        // Short payloads may be the same in all of them.
+        let tells = match note {
+            Note::Object(_, object, payload) => {
+                payload.len() > 8 || !object.properties.bytes().is_empty()
+            }
+            Note::Datagram(object) => object.payload.len() > 8,
+            Note::Fetched(_, payload) => payload.len() > 8,
+            Note::Opened(..)
+            | Note::Ended(..)
+            | Note::NonExistent(_)
+            | Note::Unknown(_)
+            | Note::FetchEnded => false,
+        };
+        self.era = tells.then_some(book.era);
+        Some(book)
     }
 
     fn open(

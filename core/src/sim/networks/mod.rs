@@ -9,7 +9,8 @@
 //!   subscriber at that time, a pause that was asked for, a delivery timeout on a slow path, a lossy path for datagrams.
 //! * Every request is answered or its session is over, refused only for a reason; every subscription ends when its track does.
 //! * A FETCH is answered with all that was published in its range before it was asked for.
-//! * What a relay holds is never more than its limit, and when everybody has gone nothing is left.
+//! * What a relay holds is never more than its limit, and when everybody has gone nothing is left. What its books say of
+//!   memory, cursors and subscriptions is what counting them again gives.
 //!
 //! Plans are plain values that proptest makes and shrinks; see the example `networks`.
 
@@ -24,7 +25,7 @@ mod verdict;
 mod viewer;
 
 pub use plan::{
-    LANES, Operation, Path, Plan, RelayPlan, StudioPlan, TransportPlan, ViewerPlan, Which, Who,
-    Wish,
+    LANES, LimitsPlan, Operation, Path, Plan, RelayPlan, ShowPlan, StudioPlan, TransportPlan,
+    ViewerPlan, Which, Who, Wish,
 };
 pub use run::{Report, run, run_traced};

@@ -24,6 +24,10 @@ pub struct Plan {
     pub transport: TransportPlan,
     /// Bytes of objects that each relay may have in memory; `None`: the usual limit.
     pub memory: Option<usize>,
+    /// What else the relays have little of.
+    pub limits: LimitsPlan,
+    /// What the tracks are like; those without a plan are as [`ShowPlan::default`].
+    pub shows: Vec<ShowPlan>,
     /// Who publishes. Those with the same track publish the same objects.
     pub studios: Vec<StudioPlan>,
     /// Who subscribes.
@@ -37,6 +41,10 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seed, memory) = (self.seed, self.memory);
         writeln!(f, "seed {seed}, memory {memory:?}, {:?}", self.transport)?;
+        writeln!(f, "{:?}", self.limits)?;
+        for (number, show) in self.shows.iter().enumerate() {
+            writeln!(f, "track {number}: {show:?}")?;
+        }
         for (number, relay) in self.relays.iter().enumerate() {
             writeln!(f, "relay {number}: {relay:?}")?;
         }
@@ -62,6 +70,26 @@ pub struct RelayPlan {
     pub draft: Draft,
     /// The path there.
     pub path: Path,
+}
+
+/// What a track's properties say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShowPlan {
+    /// The publisher's delivery timeout in milliseconds; 0: none.
+    pub timeout: u16,
+    /// Subscribers may ask for a new group.
+    pub dynamic: bool,
+}
+
+/// What relays have little of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitsPlan {
+    /// A few FETCHes at once, and one at each publisher.
+    pub few_fetches: bool,
+    /// What is cached is forgotten after a second.
+    pub short_cache: bool,
+    /// Of groups that are over, only the last is remembered.
+    pub short_past: bool,
 }
 
 /// A publisher of one track.
@@ -120,6 +148,8 @@ pub struct TransportPlan {
     pub small_unacked: bool,
     /// Transports do not tell which of stream and connection is full.
     pub vague: bool,
+    /// Nodes hear what arrives between the turns of any two connections, not only once all had theirs.
+    pub slow_turns: bool,
 }
 
 /// Something that happens.
@@ -166,6 +196,13 @@ pub enum Operation {
         /// Group ids left out.
         gap: u8,
     },
+    /// The publishers of a track end without a word and begin again, with group 0.
+    Restart {
+        /// The track.
+        track: u8,
+        /// Milliseconds until they are back.
+        after: u16,
+    },
     /// A track is over.
     EndTrack {
         /// The track.
@@ -197,6 +234,8 @@ pub enum Operation {
         forward: Option<bool>,
         /// The new priority.
         priority: Option<u8>,
+        /// Whether a new group is asked for.
+        new_group: bool,
     },
     /// FETCH.
     Fetch {
@@ -257,6 +296,11 @@ pub enum Operation {
         /// Who.
         who: Who,
     },
+    /// A relay shuts down as it should: it asks everybody to leave.
+    Retire {
+        /// The relay.
+        relay: u8,
+    },
     /// A client closes its session.
     Leave {
         /// Who.
@@ -298,6 +342,8 @@ pub struct Wish {
     pub timeout: u16,
     /// Wait for a publisher.
     pub rendezvous: bool,
+    /// Ask for a new group.
+    pub new_group: bool,
 }
 
 /// A subscription's filter, relative to the group that is being published.

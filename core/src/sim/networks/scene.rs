@@ -107,6 +107,18 @@ fn settings(plan: &Plan) -> RelaySettings {
     let mut settings = RelaySettings::default();
     settings.cache.max_age = Duration::from_secs(20);
     settings.transport = transport(&plan.transport);
+    if plan.limits.few_fetches {
+        settings.limits.max_fetches = 2;
+        settings.limits.max_fills = 1;
+        settings.limits.max_fills_ahead = 1;
+    }
+    if plan.limits.short_cache {
+        settings.cache.max_age = Duration::from_secs(1);
+    }
+    if plan.limits.short_past {
+        settings.fanout.remembered_groups = 1;
+        settings.fanout.remembered_finales = 1;
+    }
     if let Some(memory) = plan.memory {
         settings.limits.max_object_bytes = memory;
         settings.cache.max_bytes = u64::try_from(memory / 2).unwrap_or(0);

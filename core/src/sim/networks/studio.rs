@@ -34,6 +34,8 @@ pub(super) struct Studio {
     /// Streams that a relay did not want any more.
     pub(super) stopped: Vec<(Time, (u64, u64), ResetCode)>,
     pub(super) closed: Vec<Closed>,
+    /// The new group that a relay asks for; 0: any.
+    pub(super) wanted: Option<u64>,
     pub(super) connection: Option<ConnectionId>,
 }
 
@@ -68,8 +70,18 @@ impl Studio {
             next_alias: 1,
             stopped: Vec::new(),
             closed: Vec::new(),
+            wanted: None,
             connection: None,
         }
+    }
+
+    /// What the track's properties are for a peer.
+    fn properties(&self, stage: &mut Stage<'_>, connection: ConnectionId) -> Properties {
+        let session = stage.session(connection).ok();
+        let profile = session.and_then(|session| session.profile());
+        profile.map_or_else(Properties::default, |profile| {
+            self.book.track_properties(profile.integers)
+        })
     }
 
     /// Publishes an object that was added to this book.
@@ -170,6 +182,7 @@ impl Studio {
         let session = stage.session(connection)?;
         session.request(now, announcement).map_err(words)?;
         if self.pushes {
+            let properties = self.properties(stage, connection);
             let alias = self.alias();
             let request = Request::Publish(Publish {
                 request_id: RequestId(0),
@@ -179,7 +192,7 @@ impl Studio {
                     largest_object: self.book.largest(),
                     ..Parameters::default()
                 },
-                properties: Properties::default(),
+                properties,
             });
             let asked = stage.session(connection)?.request(now, request);
             let id = asked.map_err(words)?;
@@ -193,11 +206,16 @@ impl Studio {
         Ok(())
     }
 
-    fn subscribe(&mut self, subscribe: &Subscribe) -> Result<(Feed, SubscribeOk), Box<Refusal>> {
+    fn subscribe(
+        &mut self,
+        subscribe: &Subscribe,
+        properties: Properties,
+    ) -> Result<(Feed, SubscribeOk), Box<Refusal>> {
         if subscribe.track != self.book.track || self.book.ended.is_some() {
             let refusal = Refusal::new(RequestCode::DoesNotExist, "no such track");
             return Err(Box::new(refusal));
         }
+        self.wanted = self.wanted.max(subscribe.parameters.new_group_request);
         let alias = self.alias();
         let feed = self.feed(&subscribe.parameters, alias);
         let ok = SubscribeOk {
@@ -207,7 +225,7 @@ impl Studio {
                 largest_object: self.book.largest(),
                 ..Parameters::default()
             },
-            properties: Properties::default(),
+            properties,
         };
         Ok((feed, ok))
     }
@@ -220,8 +238,9 @@ impl Studio {
         request: Request,
     ) -> Result<(), Failure> {
         let now = stage.now();
+        let properties = self.properties(stage, connection);
         let response = match request {
-            Request::Subscribe(subscribe) => match self.subscribe(&subscribe) {
+            Request::Subscribe(subscribe) => match self.subscribe(&subscribe, properties) {
                 Ok((feed, ok)) => {
                     self.feeds.insert((connection, id), feed);
                     Response::SubscribeOk(ok)
@@ -253,6 +272,7 @@ impl Studio {
         fetch: &Fetch,
     ) -> Result<(), Failure> {
         let now = stage.now();
+        let properties = self.properties(stage, connection);
         let mut refuse = |code, why| {
             let refusal = Response::Error(Refusal::new(code, why));
             let answered = stage.session(connection)?.respond(now, id, refusal);
@@ -279,7 +299,7 @@ impl Studio {
             end_of_track: !is_all && self.book.ended.is_some(),
             end,
             parameters: Parameters::default(),
-            properties: Properties::default(),
+            properties,
         };
         let answered = stage
             .session(connection)?
@@ -450,7 +470,8 @@ impl Part for Studio {
                 }
                 Response::Error(refusal) => {
                     self.feeds.remove(&(connection, id));
-                    if refusal.code != RequestCode::ExcessiveLoad {
+                    let codes = [RequestCode::ExcessiveLoad, RequestCode::GoingAway];
+                    if !codes.contains(&refusal.code) {
                         return Err(format!("a publisher was refused: {refusal:?}"));
                     }
                 }
@@ -461,6 +482,7 @@ impl Part for Studio {
                 update,
                 parameters,
             } => {
+                self.wanted = self.wanted.max(parameters.new_group_request);
                 self.update(stage, (connection, id), parameters.forward);
                 let ok = RequestOk {
                     parameters: Parameters {

@@ -1,11 +1,11 @@
 //! What happened to the paths of a network, and so what may explain that something is missing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::time::Time;
 
-use super::plan::{Plan, Who};
+use super::plan::{Plan, ShowPlan, Who};
 
 /// How long something takes at most to get from one end of a network to the other while nothing holds it up.
 pub(super) const SETTLE: Duration = Duration::from_secs(3);
@@ -38,16 +38,25 @@ struct Trouble {
 
 /// Everything that went wrong so far.
 #[derive(Debug, Default)]
-pub(super) struct Troubles(Vec<Trouble>);
+pub(super) struct Troubles {
+    list: Vec<Trouble>,
+    /// Datagrams that were lost.
+    losses: Vec<(Time, Link)>,
+    /// When memory was short in a relay, by the relay: spans without a pause between them.
+    pressed: BTreeMap<usize, Vec<(Time, Time)>>,
+}
 
 /// What a subscriber needs to get a track.
 #[derive(Debug)]
 pub(super) struct Way {
     links: BTreeSet<Link>,
+    /// The same for each publisher, if any of them is enough: if all are at one relay. What a relay knows of another only
+    /// because it asked is not used while somebody announces it.
+    pub(super) routes: Vec<BTreeSet<Link>>,
+    /// How many publishers there are.
+    pub(super) publishers: usize,
     /// There is a publisher at its end.
     pub(super) is_published: bool,
-    /// Datagrams may be lost on it.
-    pub(super) loses: bool,
     /// It may be slower than what is published.
     pub(super) is_slow: bool,
 }
@@ -55,7 +64,7 @@ pub(super) struct Way {
 impl Troubles {
     /// Nothing gets through for a while.
     pub(super) fn stall(&mut self, link: Link, from: Time, until: Time) {
-        self.0.push(Trouble {
+        self.list.push(Trouble {
             link,
             from,
             until: Some(until),
@@ -65,7 +74,7 @@ impl Troubles {
 
     /// Something is lost until it is [healed](Self::heal).
     pub(super) fn break_off(&mut self, link: Link, from: Time) {
-        self.0.push(Trouble {
+        self.list.push(Trouble {
             link,
             from,
             until: None,
@@ -74,7 +83,7 @@ impl Troubles {
     }
 
     pub(super) fn heal(&mut self, link: Link, now: Time) {
-        for trouble in &mut self.0 {
+        for trouble in &mut self.list {
             if trouble.link == link {
                 trouble.until.get_or_insert(now);
             }
@@ -87,17 +96,64 @@ impl Troubles {
             .any(|(at, until)| at <= to && until.is_none_or(|until| until + RECOVERY >= from))
     }
 
+    /// Whether that is so on the way to every publisher.
+    pub(super) fn broke_everywhere(&self, way: &Way, from: Time, to: Time) -> bool {
+        let is_broken = |route: &BTreeSet<Link>| {
+            self.breaks_on(route)
+                .any(|(at, until)| at <= to && until.is_none_or(|until| until + RECOVERY >= from))
+        };
+        way.routes.iter().all(is_broken)
+    }
+
+    /// A datagram was lost.
+    pub(super) fn lose(&mut self, at: Time, link: Link) {
+        self.losses.push((at, link));
+    }
+
+    /// Whether a datagram was lost on a route in this time.
+    pub(super) fn lost(&self, route: &BTreeSet<Link>, from: Time, to: Time) -> bool {
+        let mut losses = self.losses.iter();
+        losses.any(|(at, link)| *at >= from && *at <= to && route.contains(link))
+    }
+
+    /// Memory is short in a relay; it was looked at `before` last.
+    pub(super) fn press(&mut self, relay: usize, before: Time, now: Time) {
+        let spans = self.pressed.entry(relay).or_default();
+        match spans.last_mut() {
+            Some((_, until)) if *until >= before => *until = now,
+            _ => spans.push((before, now)),
+        }
+    }
+
+    /// Whether memory was short on the way in this time.
+    pub(super) fn was_pressed(&self, way: &Way, from: Time, to: Time) -> bool {
+        self.pressed
+            .iter()
+            .filter(|(relay, _)| way.links.contains(&Link::Relay(**relay)))
+            .flat_map(|(_, spans)| spans)
+            .any(|(began, ended)| *began <= to && *ended >= from)
+    }
+
     /// Whether something was ever lost there.
     pub(super) fn ever_broke(&self, link: Link) -> bool {
-        self.0
+        self.list
             .iter()
             .any(|trouble| trouble.breaks && trouble.link == link)
     }
 
     /// When something was lost on the way, and until when that may go on.
-    pub(super) fn breaks(&self, way: &Way) -> impl Iterator<Item = (Time, Option<Time>)> {
-        self.on(way)
-            .filter(|trouble| trouble.breaks)
+    fn breaks(&self, way: &Way) -> impl Iterator<Item = (Time, Option<Time>)> {
+        self.breaks_on(&way.links)
+    }
+
+    /// The same for some of its links.
+    pub(super) fn breaks_on(
+        &self,
+        links: &BTreeSet<Link>,
+    ) -> impl Iterator<Item = (Time, Option<Time>)> {
+        self.list
+            .iter()
+            .filter(|trouble| trouble.breaks && links.contains(&trouble.link))
             .map(|trouble| (trouble.from, trouble.until))
     }
 
@@ -125,7 +181,7 @@ impl Troubles {
     }
 
     fn on(&self, way: &Way) -> impl Iterator<Item = &Trouble> {
-        self.0
+        self.list
             .iter()
             .filter(|trouble| way.links.contains(&trouble.link))
     }
@@ -153,6 +209,11 @@ impl Plan {
         usize::from(number) % self.tracks()
     }
 
+    /// What a track is like.
+    pub(super) fn show(&self, track: usize) -> ShowPlan {
+        self.shows.get(track).cloned().unwrap_or_default()
+    }
+
     /// The node that plans name so.
     pub(super) fn who(&self, who: Who) -> Option<Link> {
         let within = |number: usize, count: usize| number.checked_rem(count);
@@ -171,8 +232,9 @@ impl Plan {
     pub(super) fn way(&self, viewer: usize, track: usize) -> Way {
         let mut way = Way {
             links: BTreeSet::from([Link::Viewer(viewer)]),
+            routes: Vec::new(),
+            publishers: 0,
             is_published: false,
-            loses: false,
             is_slow: false,
         };
         let mut paths = Vec::new();
@@ -181,27 +243,36 @@ impl Plan {
         };
         paths.push(&of_viewer.path);
         let here = self.ancestors(self.relay(of_viewer.relay));
+        way.links.extend(here.first().copied().map(Link::Relay));
         for (number, studio) in self.studios.iter().enumerate() {
             if self.track(studio.track) != track {
                 continue;
             }
             way.is_published = true;
-            way.links.insert(Link::Studio(number));
+            let mut route = BTreeSet::from([Link::Viewer(viewer), Link::Studio(number)]);
             paths.push(&studio.path);
             let there = self.ancestors(self.relay(studio.relay));
             let common = here.iter().find(|relay| there.contains(relay));
             for side in [&here, &there] {
                 for relay in side {
-                    way.links.insert(Link::Relay(*relay));
+                    route.insert(Link::Relay(*relay));
                     if Some(relay) == common {
                         break;
                     }
-                    way.links.insert(Link::Hop(*relay));
+                    route.insert(Link::Hop(*relay));
                     paths.extend(self.relays.get(*relay).map(|relay| &relay.path));
                 }
             }
+            way.links.extend(&route);
+            way.routes.push(route);
         }
-        way.loses = paths.iter().any(|path| path.loss > 0);
+        let of_track = self.studios.iter();
+        let of_track = of_track.filter(|studio| self.track(studio.track) == track);
+        let relays: BTreeSet<usize> = of_track.map(|studio| self.relay(studio.relay)).collect();
+        way.publishers = way.routes.len();
+        if relays.len() > 1 {
+            way.routes = vec![way.links.clone()];
+        }
         way.is_slow = paths.iter().any(|path| path.rate > 0) || self.transport.is_small();
         way
     }

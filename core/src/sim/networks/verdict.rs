@@ -23,8 +23,10 @@ pub(super) struct Case<'a> {
     pub(super) book: &'a Book,
     pub(super) way: &'a Way,
     pub(super) troubles: &'a Troubles,
-    /// Memory is short.
-    pub(super) is_tight: bool,
+    /// Relays serve few FETCHes at once.
+    pub(super) few_fetches: bool,
+    /// The publishers of the track began again with group 0.
+    pub(super) began_again: bool,
     /// What the subscription that a FETCH joined was granted.
     pub(super) joined: Option<&'a Asked>,
     pub(super) now: Time,
@@ -55,6 +57,17 @@ impl Case<'_> {
         self.troubles.broke(self.way, self.asked.at, self.end())
     }
 
+    /// Whether no publisher could be reached for a while.
+    fn was_cut_off(&self) -> bool {
+        self.troubles
+            .broke_everywhere(self.way, self.asked.at, self.end())
+    }
+
+    /// Whether memory was short on the way between then and this request's end.
+    fn was_pressed(&self, from: Time) -> bool {
+        self.troubles.was_pressed(self.way, from, self.end())
+    }
+
     /// Whether objects may come later than they should.
     fn may_lag(&self) -> bool {
         self.way.is_slow || self.troubles.delayed(self.way, self.asked.at, self.end())
@@ -68,21 +81,31 @@ impl Case<'_> {
                 None => Err("it was never answered".to_owned()),
             };
         };
+        if let Answer::Subscribed(ok) = answer {
+            let expected = self.book.track_list();
+            let got: Result<Vec<_>, _> = ok.properties.iter().collect();
+            if got.as_ref() != Ok(&expected) {
+                return Err(format!("the track has the properties {got:?}"));
+            }
+        }
         let Answer::Refused(refusal) = answer else {
             return Ok(());
         };
         let ended = self.book.ended.is_some_and(|ended| ended <= *at);
         let is_fetch = matches!(self.asked.kind, Kind::Fetch(..));
         let is_explained = match refusal.code {
-            RequestCode::DoesNotExist => self.had_trouble() || ended || !self.way.is_published,
+            RequestCode::DoesNotExist => self.was_cut_off() || ended || !self.way.is_published,
             RequestCode::Timeout if !self.way.is_published || ended => true,
+            // Of what was there before.
+            RequestCode::InvalidRange if self.began_again && self.had_trouble() => true,
             RequestCode::InvalidRange if is_fetch => self.nothing_to_fetch(),
             RequestCode::InvalidRange => range(self.asked).1.0 <= self.book.group,
             RequestCode::InvalidJoiningRequestId => is_fetch && self.joined.is_some(),
             RequestCode::Timeout | RequestCode::InternalError | RequestCode::GoingAway => {
                 self.had_trouble()
             }
-            RequestCode::ExcessiveLoad => self.is_tight || self.had_trouble(),
+            RequestCode::ExcessiveLoad if is_fetch && self.few_fetches => true,
+            RequestCode::ExcessiveLoad => self.was_pressed(self.asked.at),
             RequestCode::DuplicateSubscription => false,
             _ => false,
         };
@@ -123,11 +146,11 @@ impl Case<'_> {
         };
         let (_, last) = range(self.asked);
         let is_explained = match code {
-            DoneCode::TrackEnded => ended || self.had_trouble(),
-            DoneCode::SubscriptionEnded => self.book.group > last.0 || ended || self.had_trouble(),
+            DoneCode::TrackEnded => ended || self.was_cut_off(),
+            DoneCode::SubscriptionEnded => self.book.group > last.0 || ended,
             DoneCode::InternalError | DoneCode::GoingAway => self.had_trouble(),
-            DoneCode::TooFarBehind => self.may_lag() || self.is_tight,
-            DoneCode::ExcessiveLoad => self.is_tight,
+            DoneCode::TooFarBehind => self.may_lag() || self.was_pressed(self.asked.at),
+            DoneCode::ExcessiveLoad => self.was_pressed(self.asked.at),
             _ => false,
         };
         if !is_explained {
@@ -155,7 +178,7 @@ impl Case<'_> {
                 || ended
                 || self.troubles.broke(self.way, self.asked.at, *at)
                 || self.asked.over.as_ref().is_some_and(|(over, _)| over <= at)
-                || self.is_tight
+                || self.troubles.was_pressed(self.way, self.asked.at, *at)
                 || match code {
                     ResetCode::DeliveryTimeout => self.has_timeout() && self.may_lag(),
                     // Of the end of the subscription.
@@ -172,6 +195,9 @@ impl Case<'_> {
     }
 
     fn has_timeout(&self) -> bool {
+        if self.book.show.timeout > 0 {
+            return true;
+        }
         match &self.asked.kind {
             Kind::Subscribe(_, parameters) => parameters.object_delivery_timeout.is_some(),
             _ => false,
@@ -224,8 +250,9 @@ impl Case<'_> {
 
     fn is_explained(&self, at: Location, entry: &Entry) -> bool {
         let Some(subgroup) = entry.subgroup else {
-            let paused_or_lost = self.way.loses || self.is_tight || self.may_lag();
-            return paused_or_lost || self.is_paused(entry) || self.was_lost(entry);
+            let settled = self.troubles.settled(self.way, entry.at);
+            let squeezed = self.troubles.was_pressed(self.way, entry.at, settled);
+            return squeezed || self.may_lag() || self.is_paused(entry) || self.was_lost(entry);
         };
         let key = (at.group.0, subgroup);
         let line = self.book.subgroups.get(&key);
@@ -238,7 +265,8 @@ impl Case<'_> {
             return true;
         }
         let was_late = self.has_timeout() && self.may_lag();
-        let squeezed = self.is_tight && self.heard.resets.iter().any(|(reset, ..)| *reset == key);
+        let squeezed =
+            self.was_pressed(entry.at) && self.heard.resets.iter().any(|(reset, ..)| *reset == key);
         was_late || squeezed || self.is_paused(entry) || self.was_lost(entry)
     }
 
@@ -250,15 +278,33 @@ impl Case<'_> {
         })
     }
 
-    /// It was published while something on the way was broken: from shortly before until something that was published
-    /// later arrives, or until it must have been made good.
+    /// It was published while no publisher could be reached: on the way to each of them something was broken, or it went in
+    /// a datagram that was lost.
     fn was_lost(&self, entry: &Entry) -> bool {
-        self.troubles.breaks(self.way).any(|(from, until)| {
-            let began = entry.at + SETTLE >= from || self.may_lag();
-            let made_good = until.map(|until| until + RECOVERY);
-            let is_over = made_good.is_some_and(|until| entry.at > until);
-            began && !is_over
+        let settled = self.troubles.settled(self.way, entry.at);
+        let is_datagram = entry.subgroup.is_none();
+        self.way.routes.iter().all(|route| {
+            let is_broken = |(from, until)| self.was_broken(entry, from, until);
+            self.troubles.breaks_on(route).any(is_broken)
+                || (is_datagram && self.troubles.lost(route, entry.at, settled))
         })
+    }
+
+    /// Whether something was broken when an object was published: from shortly before until something arrives that was
+    /// published after it was made good; with several publishers, which that may have come from, until it must be over.
+    fn was_broken(&self, entry: &Entry, from: Time, until: Option<Time>) -> bool {
+        let began = entry.at + SETTLE >= from || self.may_lag();
+        let Some(until) = until else {
+            return began;
+        };
+        let mut over = until + RECOVERY;
+        if self.way.publishers == 1 {
+            let arrived = self.heard.received.keys();
+            let published = arrived.filter_map(|at| self.book.objects.get(at));
+            let later = published.map(|entry| entry.at).filter(|at| *at > until);
+            over = later.min().map_or(over, |first| over.min(first + SETTLE));
+        }
+        began && entry.at <= over
     }
 
     fn fetch_range(&self, fetching: &Fetching) -> (Location, Location) {
@@ -293,7 +339,7 @@ impl Case<'_> {
                 let _lost = over;
                 return Ok(());
             }
-            other if self.is_tight && other.is_some() => return Ok(()),
+            Some(_) if self.was_pressed(self.asked.at) => return Ok(()),
             other => return Err(format!("the FETCH ended with {other:?}")),
         }
         let (start, end) = self.fetch_range(fetching);
@@ -303,7 +349,7 @@ impl Case<'_> {
             .items
             .iter()
             .any(|item| matches!(item, Fetched::Unknown(_)));
-        if has_unknown && !self.had_trouble() && !self.is_tight {
+        if has_unknown && !self.had_trouble() && !self.was_pressed(self.asked.at) {
             return Err(format!(
                 "the FETCH tells of something unknown: {:?}",
                 self.heard.items

@@ -50,7 +50,8 @@ pub(super) struct Asked {
     pub(super) settled: bool,
     /// When Forward State 0 was asked for, and when 1 was granted again.
     pub(super) pauses: Vec<(Time, Option<Time>)>,
-    updates: BTreeMap<RequestId, Option<bool>>,
+    /// The Forward State that updates ask for which are not answered, and how many pauses there were by then.
+    updates: BTreeMap<RequestId, (Option<bool>, usize)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +142,12 @@ impl Asked {
         let refused = matches!(self.answer, Some((_, Answer::Refused(_))));
         self.over.is_none() && !refused
     }
+}
+
+/// A copy, which does not hold what it arrived in: that is in the memory of who sent it.
+fn own(properties: &Properties) -> Properties {
+    let bytes = Bytes::copy_from_slice(properties.bytes());
+    Properties::from_bytes(bytes, properties.integers())
 }
 
 fn whole(length: u64, payload: &[u8]) -> bool {
@@ -256,9 +263,8 @@ impl Viewer {
         let session = stage.session(asked.connection)?;
         match session.update(now, asked.id, parameters) {
             Ok(update) => {
-                asked.updates.insert(update, forward);
-                let is_paused = asked.pauses.last().is_some_and(|pause| pause.1.is_none());
-                if forward == Some(false) && !is_paused {
+                asked.updates.insert(update, (forward, asked.pauses.len()));
+                if forward == Some(false) {
                     asked.pauses.push((now, None));
                 }
                 Ok(())
@@ -375,7 +381,7 @@ impl Viewer {
                     location,
                     subgroup,
                     priority,
-                    properties,
+                    properties: own(&properties),
                     length: payload_length,
                     payload: BytesMut::new(),
                 };
@@ -440,6 +446,11 @@ impl Viewer {
             Event::Object { stream, object } => {
                 let key = (connection, stream);
                 let arriving = self.streams.get_mut(&key).ok_or("object of no stream")?;
+                let properties = own(&object.properties);
+                let object = ObjectHeader {
+                    properties,
+                    ..object
+                };
                 let begun = (object, BytesMut::new());
                 if arriving.object.replace(begun).is_some() {
                     return Err("an object follows a cut one".to_owned());
@@ -489,11 +500,12 @@ impl Part for Viewer {
                 response,
             } => {
                 if let Some((_, asked)) = self.at(connection, id)
-                    && asked.updates.remove(&update) == Some(Some(true))
+                    && let Some((Some(true), pauses)) = asked.updates.remove(&update)
                     && response.is_ok()
-                    && let Some(pause) = asked.pauses.last_mut()
                 {
-                    pause.1.get_or_insert(now);
+                    for pause in asked.pauses.iter_mut().take(pauses) {
+                        pause.1.get_or_insert(now);
+                    }
                 }
             }
             Event::Done { id, done } => self.finish(now, connection, id, Over::Done(done.code)),
@@ -509,6 +521,11 @@ impl Part for Viewer {
                 let (asked, _) = self
                     .at(connection, id)
                     .ok_or("a datagram of an unknown subscription")?;
+                let object = DatagramObject {
+                    properties: own(&object.properties),
+                    payload: Bytes::copy_from_slice(&object.payload),
+                    ..object
+                };
                 self.notes.push((asked, Note::Datagram(object)));
             }
             Event::Fetched { id, item } => self.fetched(now, connection, id, item)?,

@@ -214,17 +214,24 @@ impl World {
             return;
         };
         if self.slot(node).exit.is_none() {
+            let mut is_done = false;
             loop {
                 // First, so that a connection just asked for is known when it is dirty.
                 while let Some((id, target)) = application.poll_connect() {
                     self.connect(node, id, target);
                 }
+                if self.slot(node).resumes.is_some() {
+                    break;
+                }
                 let Some(id) = application.poll_dirty() else {
+                    is_done = true;
                     break;
                 };
                 self.turn(node, &mut *application, id);
+                let resumes = self.turn_cost.map(|cost| self.now + cost);
+                self.slot_mut(node).resumes = resumes;
             }
-            if let Some(exit) = application.poll_exit() {
+            if is_done && let Some(exit) = application.poll_exit() {
                 self.leave(node, exit);
             }
         }
@@ -288,6 +295,7 @@ impl World {
             random: &mut self.random,
             flights: &mut flights,
             vague: self.vague,
+            lost: false,
         };
         let wire = place.and_then(|(connection, side)| {
             self.connections
@@ -302,6 +310,11 @@ impl World {
         };
         match wire.carry_out(side, output, &mut around) {
             Ok(answer) => {
+                if around.lost {
+                    let ends =
+                        [side, side.other()].map(|side| wire.end(side).map(|end| NodeId(end.node)));
+                    self.losses.push((self.now, ends));
+                }
                 self.schedule_flights(connection, flights);
                 answer
             }

@@ -48,7 +48,20 @@ struct Slot {
     touched: bool,
     /// What it asked for when it was polled last.
     deadline: Option<Time>,
+    /// When it has time for the next connection's turn, if it is [busy](World::slow_down).
+    resumes: Option<Time>,
     timeouts_at_once: u32,
+}
+
+impl Slot {
+    /// When it acts next by itself.
+    fn next_time(&self, now: Time) -> Option<Time> {
+        match (self.started || self.application.is_none(), self.resumes) {
+            (false, _) => Some(now),
+            (true, Some(at)) => Some(at),
+            (true, None) => self.deadline,
+        }
+    }
 }
 
 struct Listener {
@@ -85,7 +98,12 @@ pub struct World {
     trace: Trace,
     steps_at_once: u32,
     vague: bool,
+    turn_cost: Option<Duration>,
+    losses: Vec<Loss>,
 }
+
+/// When a datagram was lost, and between whom: the sender first.
+pub type Loss = (Time, [Option<NodeId>; 2]);
 
 impl World {
     /// An empty world with a plain network; all chance comes from the seed.
@@ -103,6 +121,8 @@ impl World {
             trace: Trace::new(),
             steps_at_once: 0,
             vague: false,
+            turn_cost: None,
+            losses: Vec::new(),
         }
     }
 
@@ -122,6 +142,11 @@ impl World {
     /// [`StreamFull`]: crate::transport::Room::StreamFull
     pub const fn hide_full_connections(&mut self) {
         self.vague = true;
+    }
+
+    /// Makes every connection's turn take so long: a node learns what arrives meanwhile before the next one's.
+    pub const fn slow_down(&mut self, turn_cost: Duration) {
+        self.turn_cost = Some(turn_cost);
     }
 
     /// Adds a node. Of the settings, the timeouts, limits and windows count.
@@ -150,6 +175,7 @@ impl World {
             started: false,
             touched: false,
             deadline: None,
+            resumes: None,
             timeouts_at_once: 0,
         });
         NodeId(self.nodes.len() - 1)
@@ -238,6 +264,39 @@ impl World {
             .sum()
     }
 
+    /// The datagrams that were lost so far.
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
+    }
+
+    /// Whether no transport holds anything that was sent, and nothing is on its way or waits to leave.
+    pub fn is_calm(&self) -> bool {
+        let is_quiet = |happening: &Happening| match happening {
+            Happening::Flight { frame, .. } => !matches!(
+                frame,
+                Frame::Data { .. } | Frame::Datagram(_) | Frame::DatagramRoom
+            ),
+            Happening::Knock { .. } => true,
+        };
+        let is_empty = |end: &End| {
+            let mut streams = end.streams.values();
+            end.unacked == 0
+                && streams.all(|stream| {
+                    let receiving = stream.receiving.as_ref();
+                    receiving.is_none_or(|receiving| receiving.buffered() == 0)
+                })
+        };
+        let sides = [Side::Client, Side::Server];
+        let mut ends = self.connections.iter();
+        ends.all(|wire| {
+            sides
+                .iter()
+                .filter_map(|side| wire.end(*side))
+                .all(is_empty)
+        }) && self.queue.values().all(is_quiet)
+            && self.nodes.iter().all(|slot| slot.resumes.is_none())
+    }
+
     /// Lets nothing through on a connection, either way, for a while.
     pub fn stall(&mut self, node: NodeId, connection: ConnectionId, span: Duration) {
         let Some((stalled, _)) = self.find(node, connection) else {
@@ -280,6 +339,7 @@ impl World {
         let slot = self.slot_mut(node.0);
         slot.application = None;
         slot.deadline = None;
+        slot.resumes = None;
         let places: Vec<(usize, Side)> = slot.connections.values().copied().collect();
         self.listeners.retain(|_, listener| listener.node != node.0);
         for (connection, side) in places {
@@ -337,8 +397,15 @@ impl World {
             }
         }
         for node in 0..self.nodes.len() {
+            let now = self.now;
+            let slot = self.slot_mut(node);
+            if slot.resumes.is_some_and(|at| at > now) {
+                slot.touched = false;
+                continue;
+            }
+            let resumes = slot.resumes.take().is_some();
             self.time_out(node);
-            if std::mem::take(&mut self.slot_mut(node).touched) {
+            if std::mem::take(&mut self.slot_mut(node).touched) || resumes {
                 self.pump(node);
             }
         }
@@ -397,13 +464,8 @@ impl World {
 
     fn next_time(&self) -> Option<Time> {
         let queued = self.queue.keys().next().map(|key| key.0);
-        let deadlines = self.nodes.iter().filter_map(|slot| {
-            if slot.started || slot.application.is_none() {
-                slot.deadline
-            } else {
-                Some(self.now)
-            }
-        });
+        let deadlines = self.nodes.iter();
+        let deadlines = deadlines.filter_map(|slot| slot.next_time(self.now));
         deadlines.chain(queued).filter(|at| *at < Time::MAX).min()
     }
 

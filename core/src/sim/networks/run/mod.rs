@@ -19,7 +19,7 @@ use super::plan::{Operation, Plan};
 use super::scene::{self, Slot};
 use super::troubles::{Link, SETTLE, Troubles};
 use super::verdict::Case;
-use super::viewer::{Kind, Viewer};
+use super::viewer::{Asked, Kind, Viewer};
 
 /// How long nodes have to find one another before the plan begins.
 const BEGINNING: Duration = Duration::from_secs(4);
@@ -29,6 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(70);
 const OBLIVION: Duration = Duration::from_secs(120);
 /// What relays charge beyond the limit of their memory: headers and markers, whose number other limits bound.
 const SMALL_THINGS: usize = 64 << 10;
+
+/// How long a connection's turn takes where turns are slow.
+const TURN: Duration = Duration::from_micros(400);
+/// The code of a session whose peer did not leave when asked to.
+const GOAWAY_TIMEOUT: u64 = 0x10;
+/// After so many steps everything is counted anew that relays keep count of.
+const RECOUNT_AFTER: u64 = 16;
 
 /// How a plan went.
 #[derive(Clone, Debug)]
@@ -84,11 +91,18 @@ struct Play<'a> {
     viewers: Vec<Slot>,
     /// By track.
     books: Vec<Book>,
+    /// Of tracks that began again since.
+    past: Vec<Book>,
     troubles: Troubles,
     /// What subscribers got for each request, and how much of their notes was looked at.
     heard: Vec<BTreeMap<usize, Heard>>,
     seen: Vec<usize>,
     closed: Vec<usize>,
+    checks: u64,
+    /// When it was looked last.
+    checked: Time,
+    /// How many losses of datagrams were noticed.
+    losses: usize,
 }
 
 impl<'a> Play<'a> {
@@ -97,11 +111,14 @@ impl<'a> Play<'a> {
         if plan.transport.vague {
             world.hide_full_connections();
         }
+        if plan.transport.slow_turns {
+            world.slow_down(TURN);
+        }
         let relays: Vec<Slot> = (0..plan.relays.len())
             .map(|relay| Slot::new(scene::add_relay(&mut world, plan, relay)))
             .collect();
         let books: Vec<Book> = (0..plan.tracks())
-            .map(|track| Book::new(scene::track_name(track)))
+            .map(|track| Book::new(scene::track_name(track), plan.show(track), 0))
             .collect();
         let mut studios = Vec::new();
         for (number, studio) in plan.studios.iter().enumerate() {
@@ -122,10 +139,14 @@ impl<'a> Play<'a> {
             studios,
             viewers,
             books,
+            past: Vec::new(),
             troubles: Troubles::default(),
             heard: vec_of(count),
             seen: vec_of(count),
             closed: vec_of(count),
+            checks: 0,
+            checked: Time::ZERO,
+            losses: 0,
         }
     }
 
@@ -194,25 +215,50 @@ impl<'a> Play<'a> {
         while self.world.step_until(deadline) {
             self.check()?;
         }
+        self.recount()
+    }
+
+    /// Compares every relay's books with what it really holds.
+    fn recount(&self) -> Result<(), String> {
+        let is_calm = self.world.is_calm();
+        for (number, slot) in self.relays.iter().enumerate() {
+            if slot.alive {
+                let shards = self.world.node::<Shards>(slot.node);
+                shards
+                    .recount(is_calm)
+                    .map_err(|why| format!("relay {number}: {why}"))?;
+            }
+        }
         Ok(())
     }
 
     fn check(&mut self) -> Result<(), String> {
-        for slot in self.relays.iter().filter(|slot| slot.alive) {
+        self.checks += 1;
+        self.note_losses();
+        if self.checks.is_multiple_of(RECOUNT_AFTER) {
+            self.recount()?;
+        }
+        let now = self.world.now();
+        for (number, slot) in self.relays.iter().enumerate() {
+            if !slot.alive {
+                continue;
+            }
             let shards = self.world.node::<Shards>(slot.node).relays();
             let Some(ledger) = shards.first().map(Relay::ledger) else {
                 continue;
             };
+            if self.plan.memory.is_some() && ledger.used() > ledger.limit() / 2 {
+                self.troubles.press(number, self.checked, now);
+            }
             if ledger.used() > ledger.limit().saturating_add(SMALL_THINGS) {
                 return Err(format!("a relay holds more than it may: {ledger:?}"));
             }
         }
-        for (number, slot) in self
-            .studios
-            .iter()
-            .enumerate()
-            .filter(|(_, slot)| slot.alive)
-        {
+        self.checked = now;
+        for (number, slot) in self.studios.iter().enumerate() {
+            if !slot.alive {
+                continue;
+            }
             if let Some(Exit::Failure(why)) = self.world.exit(slot.node) {
                 return Err(format!("publisher {number}: {why}"));
             }
@@ -222,6 +268,26 @@ impl<'a> Play<'a> {
                 .map_err(|why| format!("subscriber {viewer}: {why}"))?;
         }
         Ok(())
+    }
+
+    /// Remembers on which connections datagrams were lost.
+    fn note_losses(&mut self) {
+        let find = |slots: &[Slot], node| slots.iter().position(|slot| Some(slot.node) == node);
+        for (at, ends) in self.world.losses().iter().skip(self.losses) {
+            self.losses += 1;
+            let mut links = ends.iter().filter_map(|node| {
+                let viewer = find(&self.viewers, *node).map(Link::Viewer);
+                viewer.or_else(|| find(&self.studios, *node).map(Link::Studio))
+            });
+            let hop = || {
+                ends.iter()
+                    .filter_map(|node| find(&self.relays, *node))
+                    .max()
+            };
+            if let Some(link) = links.next().or_else(|| hop().map(Link::Hop)) {
+                self.troubles.lose(*at, link);
+            }
+        }
     }
 
     /// Looks at what a subscriber got.
@@ -241,14 +307,13 @@ impl<'a> Play<'a> {
         for (index, note) in part.notes.iter().skip(*seen) {
             *seen += 1;
             let asked = part.asked.get(*index).ok_or("a note on nothing")?;
-            let book = asked
-                .track()
-                .and_then(|track| self.books.iter().find(|book| book.track == *track))
-                .ok_or("objects of no track")?;
+            let of_track = |book: &&Book| asked.track() == Some(&book.track);
+            let books = self.books.iter().chain(self.past.iter().rev());
+            let books: Vec<&Book> = books.filter(of_track).collect();
             heard
                 .entry(*index)
                 .or_default()
-                .hear(now, asked, book, note)
+                .hear(now, asked, &books, note)
                 .map_err(|why| format!("{why}; asked: {asked:?}"))?;
         }
         let closed = self.closed.get_mut(viewer).ok_or("no such subscriber")?;
@@ -256,8 +321,9 @@ impl<'a> Play<'a> {
             *closed += 1;
             let is_fine = match why {
                 Closed::ByUs => true,
-                Closed::ByPeer { code, .. } => *code == 0,
-                Closed::TimedOut | Closed::Failed(_) | Closed::Lost(_) => {
+                Closed::ByPeer { code: 0, .. } => true,
+                Closed::ByPeer { code, .. } if *code != GOAWAY_TIMEOUT => false,
+                Closed::ByPeer { .. } | Closed::TimedOut | Closed::Failed(_) | Closed::Lost(_) => {
                     let way = self.plan.way(viewer, usize::MAX);
                     let relay = self.plan.viewers.get(viewer).map(|viewer| viewer.relay);
                     let relay = self.plan.relay(relay.unwrap_or(0));
@@ -286,18 +352,21 @@ impl<'a> Play<'a> {
             let of_track =
                 |track: &FullTrackName| self.books.iter().position(|book| book.track == *track);
             let track = asked.track().and_then(of_track).unwrap_or(usize::MAX);
-            let nothing = Book::new(scene::track_name(track));
+            let nothing = Book::new(scene::track_name(track), self.plan.show(track), 0);
+            let heard = heard.get(&index).unwrap_or(&silence);
+            let book = self.books.get(track).unwrap_or(&nothing);
             let joined = match &asked.kind {
                 Kind::Fetch(_, fetching) => fetching.joins.map(|(joined, ..)| joined),
                 Kind::Subscribe(..) | Kind::Offer(..) | Kind::Status(_) | Kind::Watch => None,
             };
             let case = Case {
                 asked,
-                heard: heard.get(&index).unwrap_or(&silence),
-                book: self.books.get(track).unwrap_or(&nothing),
+                heard,
+                book: self.era_of(asked, heard, book),
+                few_fetches: self.plan.limits.few_fetches,
+                began_again: self.past.iter().any(|past| past.track == book.track),
                 way: &self.plan.way(viewer, track),
                 troubles: &self.troubles,
-                is_tight: self.plan.memory.is_some(),
                 joined: joined.and_then(|joined| part.asked.get(joined)),
                 now: self.world.now(),
             };
@@ -305,6 +374,16 @@ impl<'a> Play<'a> {
                 .map_err(|why| format!("subscriber {viewer}: {why}; asked: {asked:?}"))?;
         }
         Ok(())
+    }
+
+    /// What was published of a track while a request was about it: as what it got shows, or as things were.
+    fn era_of<'b>(&'b self, asked: &Asked, heard: &Heard, book: &'b Book) -> &'b Book {
+        let is_meant = |past: &&Book| match heard.era {
+            Some(era) => past.era == era,
+            None => past.ended.is_some_and(|ended| asked.at < ended),
+        };
+        let mut past = self.past.iter().filter(|past| past.track == book.track);
+        past.find(is_meant).unwrap_or(book)
     }
 
     /// Everybody goes, and nothing is left.

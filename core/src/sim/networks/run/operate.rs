@@ -14,7 +14,7 @@ use crate::wire::param::{GroupOrder, Parameters};
 use super::super::super::program::{Failure, Program};
 use super::super::super::stage::Stage;
 use super::super::super::world::NodeId;
-use super::super::book::{Ending, Entry};
+use super::super::book::{Book, Ending, Entry};
 use super::super::plan::{LANES, Operation, Wish};
 use super::super::scene::{self, Slot};
 use super::super::studio::Studio;
@@ -44,6 +44,7 @@ impl Play<'_> {
             Operation::Finish { track, lane } => self.end_lane(*track, *lane, Ending::Finished),
             Operation::Reset { track, lane } => self.end_lane(*track, *lane, Ending::Reset),
             Operation::NextGroup { track, finish, gap } => self.next_group(*track, *finish, *gap),
+            Operation::Restart { track, after } => self.restart(*track, *after),
             Operation::EndTrack { track } => self.end_track(*track),
             Operation::Subscribe { viewer, track, how } => self.subscribe(*viewer, *track, how),
             Operation::Cancel { viewer, nth } => self.cancel(*viewer, *nth),
@@ -52,7 +53,8 @@ impl Play<'_> {
                 nth,
                 forward,
                 priority,
-            } => self.update(*viewer, *nth, *forward, *priority),
+                new_group,
+            } => self.update(*viewer, *nth, (*forward, *priority, *new_group)),
             Operation::Fetch { .. } => self.fetch(operation),
             Operation::Join {
                 viewer,
@@ -84,6 +86,10 @@ impl Play<'_> {
                     .for_each(|link| self.crash(link));
                 Ok(())
             }
+            Operation::Retire { relay } => {
+                self.retire(self.plan.relay(*relay));
+                Ok(())
+            }
             Operation::Leave { who } => {
                 self.plan
                     .who(*who)
@@ -102,7 +108,7 @@ impl Play<'_> {
     fn at_studios(
         &mut self,
         track: usize,
-        mut act: impl FnMut(&mut Studio, &mut Stage<'_>, &super::Book) -> Result<(), Failure>,
+        mut act: impl FnMut(&mut Studio, &mut Stage<'_>, &Book) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let Some(book) = self.books.get(track) else {
             return Ok(());
@@ -126,6 +132,7 @@ impl Play<'_> {
         (length, gap, has_properties): (usize, u8, bool),
         status: ObjectStatus,
     ) -> Result<(), Failure> {
+        self.grant_group(track)?;
         let track = self.plan.track(track);
         let now = self.world.now();
         let Some(book) = self.books.get_mut(track) else {
@@ -157,6 +164,51 @@ impl Play<'_> {
         self.at_studios(track, |studio, stage, book| {
             studio.publish(stage, book, location)
         })
+    }
+
+    /// Begins the group that a publisher of the track is asked for, if there is such a wish.
+    fn grant_group(&mut self, track: u8) -> Result<(), Failure> {
+        let mut wanted = None;
+        self.at_studios(self.plan.track(track), |studio, _, book| {
+            let is_new = |group: &u64| *group == 0 || *group > book.group;
+            wanted = wanted.max(studio.wanted.take().filter(is_new));
+            Ok(())
+        })?;
+        match wanted {
+            Some(_) => self.next_group(track, true, 0),
+            None => Ok(()),
+        }
+    }
+
+    /// The publishers of a track are gone, and come back later with nothing of what they published.
+    fn restart(&mut self, track: u8, after: u16) -> Result<(), Failure> {
+        let number = self.plan.track(track);
+        let now = self.world.now();
+        let Some(book) = self.books.get_mut(number) else {
+            return Ok(());
+        };
+        // What they begin with is behind what they had, and so surely something new.
+        if book.ended.is_some() || book.group < 2 {
+            return Ok(());
+        }
+        let next = Book::new(book.track.clone(), book.show.clone(), book.era + 1);
+        let mut old = std::mem::replace(book, next);
+        old.ended = Some(now);
+        self.past.push(old);
+        let studios = self.plan.studios.iter().enumerate();
+        let studios = studios.filter(|(_, studio)| self.plan.track(studio.track) == number);
+        let links: Vec<Link> = studios.map(|(studio, _)| Link::Studio(studio)).collect();
+        links.iter().for_each(|link| self.go(*link));
+        self.pass(Duration::from_millis(u64::from(after)))?;
+        let first = Operation::Object {
+            track,
+            lane: 0,
+            length: 100,
+            gap: 0,
+            properties: true,
+        };
+        self.operate(&first)?;
+        links.iter().try_for_each(|link| self.come_back(*link))
     }
 
     fn end_group(&mut self, track: u8) -> Result<(), Failure> {
@@ -205,7 +257,7 @@ impl Play<'_> {
 
     fn next_group(&mut self, track: u8, finish: bool, gap: u8) -> Result<(), Failure> {
         let number = self.plan.track(track);
-        let open = self.books.get(number).map(super::Book::open_lines);
+        let open = self.books.get(number).map(Book::open_lines);
         if finish {
             for key in open.unwrap_or_default() {
                 self.end_line(number, key, Ending::Finished)?;
@@ -223,7 +275,7 @@ impl Play<'_> {
     fn end_track(&mut self, track: u8) -> Result<(), Failure> {
         let number = self.plan.track(track);
         let now = self.world.now();
-        let open = self.books.get(number).map(super::Book::open_lines);
+        let open = self.books.get(number).map(Book::open_lines);
         for key in open.unwrap_or_default() {
             self.end_line(number, key, Ending::Finished)?;
         }
@@ -269,6 +321,7 @@ impl Play<'_> {
                 subscriber_priority: how.priority,
                 group_order: how.order(),
                 object_delivery_timeout: how.timeout(),
+                new_group_request: how.new_group.then_some(group + 1),
                 rendezvous_timeout: (how.rendezvous && is_new).then_some(Millis(20_000)),
                 ..Parameters::default()
             };
@@ -293,13 +346,13 @@ impl Play<'_> {
         &mut self,
         viewer: u16,
         nth: u8,
-        forward: Option<bool>,
-        subscriber_priority: Option<u8>,
+        (forward, subscriber_priority, new_group): (Option<bool>, Option<u8>, bool),
     ) -> Result<(), Failure> {
         self.at_viewer(viewer, |viewer, stage| {
             let parameters = Parameters {
                 forward,
                 subscriber_priority,
+                new_group_request: new_group.then_some(0),
                 ..Parameters::default()
             };
             let open = viewer.open(super::super::viewer::Asked::is_subscription, nth);
@@ -488,6 +541,19 @@ impl Play<'_> {
         let node = slot.node;
         self.troubles.break_off(link, now);
         self.world.crash(node);
+    }
+
+    /// A relay asks everybody to leave, and ends when they have or after a while. Another may take its place meanwhile.
+    fn retire(&mut self, relay: usize) {
+        let now = self.world.now();
+        let Some(slot) = self.relays.get_mut(relay).filter(|slot| slot.alive) else {
+            return;
+        };
+        slot.alive = false;
+        slot.hop = None;
+        let node = slot.node;
+        self.troubles.break_off(Link::Relay(relay), now);
+        self.world.shut_down(node);
     }
 
     /// A client says good-bye.
