@@ -14,10 +14,14 @@ use crate::endpoint::Driver;
 use crate::reason;
 use crate::slot::Slot;
 
+/// Clients that are decided on before others have their turn: s2n-quic begins the handshakes of all of them in one go, and each
+/// takes nearly a millisecond.
+const MAX_DECIDED: usize = 8;
+
 impl<A: Application> Driver<'_, A> {
     /// Decides on those at the door, and takes over those whose handshake is done.
     pub(crate) fn accept(&mut self, now: Time) {
-        for visitor in self.endpoint.door.visitors() {
+        for visitor in self.endpoint.door.visitors(MAX_DECIDED) {
             let remote = visitor.remote;
             let incoming = Incoming {
                 remote,

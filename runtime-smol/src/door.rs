@@ -5,6 +5,7 @@
 //! a failure reach the client: s2n-quic would answer nothing to a first packet that is in error.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::error::Error;
 use std::mem;
 use std::net::SocketAddr;
@@ -35,7 +36,7 @@ pub(crate) struct Door {
 
 #[derive(Debug, Default)]
 struct Queue {
-    visitors: Vec<Weak<Visitor>>,
+    visitors: VecDeque<Weak<Visitor>>,
     failed: Vec<(ConnectionId, Ended)>,
 }
 
@@ -54,11 +55,22 @@ impl Door {
         &self.handshakes
     }
 
-    /// Clients to be decided on.
-    pub(crate) fn visitors(&self) -> Vec<Arc<Visitor>> {
-        let visitors = mem::take(&mut lock(&self.queue).visitors);
-        // The others have left already.
-        visitors.iter().filter_map(Weak::upgrade).collect()
+    /// Clients to be decided on, at most so many; if there are others, the task is woken for them.
+    pub(crate) fn visitors(&self, most: usize) -> Vec<Arc<Visitor>> {
+        let mut queue = lock(&self.queue);
+        let mut visitors = Vec::new();
+        while visitors.len() < most
+            && let Some(visitor) = queue.visitors.pop_front()
+        {
+            // The others have left already.
+            visitors.extend(visitor.upgrade());
+        }
+        let are_more = !queue.visitors.is_empty();
+        drop(queue);
+        if are_more {
+            self.waker.wake_by_ref();
+        }
+        visitors
     }
 
     /// Accepted clients whose handshake came to nothing, and why.
@@ -140,7 +152,7 @@ impl<E: Endpoint> Endpoint for DoorTls<E> {
         });
         lock(&self.door.queue)
             .visitors
-            .push(Arc::downgrade(&visitor));
+            .push_back(Arc::downgrade(&visitor));
         self.door.waker.wake_by_ref();
         DoorSession {
             inner: self
@@ -381,5 +393,50 @@ impl<S: Session, C: Context<DoorSession<S>>> Context<S> for Inner<'_, C> {
 
     fn waker(&self) -> &Waker {
         self.0.waker()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn visitors_are_decided_on_a_few_at_a_time_in_the_order_in_which_they_came() {
+        let bell = Arc::new(Bell::default());
+        let door = Door::new(Arc::clone(&bell).into(), Handshakes::default());
+        let mut visitors: Vec<_> = (1..=6_u16)
+            .map(|port| {
+                let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                let decision = Mutex::default();
+                Arc::new(Visitor { remote, decision })
+            })
+            .collect();
+        let queue = visitors.iter().map(Arc::downgrade);
+        lock(&door.queue).visitors.extend(queue);
+        // One that has left takes nobody's place.
+        visitors.remove(1);
+        let ports = || -> Vec<u16> {
+            let some = door.visitors(2);
+            some.iter().map(|visitor| visitor.remote.port()).collect()
+        };
+        let rung = || bell.0.load(Ordering::Relaxed);
+        assert_eq!((ports(), rung()), (vec![1, 3], 1));
+        assert_eq!((ports(), rung()), (vec![4, 5], 2));
+        assert_eq!((ports(), rung()), (vec![6], 2));
+        assert_eq!((ports(), rung()), (vec![], 2));
     }
 }
