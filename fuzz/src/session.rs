@@ -84,7 +84,10 @@ pub(crate) fn small() -> Limits {
         max_requests: 6,
         max_requests_sent: 6,
         max_updates: 2,
+        // As many short names as requests, or some long ones.
+        max_request_name_bytes: 2500,
         max_namespaces: 2,
+        max_namespace_bytes: 1200,
         max_silent_streams: 2,
         max_request_id_gaps: 2,
         max_tombstones: 2,
