@@ -58,6 +58,10 @@ impl WebTransport {
             };
         }
         match output {
+            // It was reset before the inner machine knew of the stream; its own reset follows.
+            Output::Write { stream, .. } if self.halted.contains_key(&stream) => {
+                Translated::Answered(Answer::Gone)
+            }
             Output::Open { stream, dir } => {
                 self.asked = Some(Asked::InnerOpen(stream, dir));
                 Translated::Ask(Output::Open { stream, dir })

@@ -451,6 +451,14 @@ fn a_stream_that_was_stopped_before_it_was_known_is_reset_once() {
         Input::Readable(stream),
     ];
     assert_eq!(wire.inputs, told);
+    // An answer to what came before the stop was read.
+    let answer = Output::Write {
+        stream,
+        bytes: Bytes::from_static(b"answer"),
+        fin: true,
+        urgent: true,
+    };
+    assert_eq!(wire.want(answer), Some(Answer::Gone));
     assert_eq!(wire.want(Output::Reset { stream, code: 9 }), None);
     assert_eq!(wire.read_all(stream), b"hello");
     assert!(wire.layer.halted.is_empty());
