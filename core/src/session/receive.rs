@@ -444,9 +444,10 @@ impl Session {
                 if !self.requests.subscribing.contains_key(&publish.track) {
                     self.requests.index(id);
                 }
-                self.bind_alias(publish.track_alias, id, &publish.properties)?;
+                let (alias, properties) = (publish.track_alias, publish.properties.clone());
                 self.tell(Request::Publish(publish));
-                Ok(())
+                // After the request: what waited for the alias follows it.
+                self.bind_alias(alias, id, &properties)
             }
             request @ (Request::Subscribe(_)
             | Request::Fetch(_)

@@ -248,8 +248,10 @@ impl Connection {
         let end = self.known(side)?;
         refuse_again(end, Refused::Read(name))?;
         let (stream, half) = receiving(end, name)?;
-        let answer = half.read(max);
-        if let Answer::Data(bytes) = &answer {
+        let mut answer = half.read(max);
+        if let Answer::Data(bytes) = &mut answer {
+            // On a network the reader has memory of its own, and the writer's is free.
+            *bytes = Bytes::copy_from_slice(bytes);
             around.flights.push(Flight {
                 at: back_at,
                 to: side.other(),

@@ -437,7 +437,10 @@ impl Connection {
                     inputs.push(Input::CanOpen(dir));
                 }
             }
-            Frame::Datagram(bytes) => inputs.push(Input::Datagram(bytes)),
+            Frame::Datagram(bytes) => {
+                // As with what is read of streams.
+                inputs.push(Input::Datagram(Bytes::copy_from_slice(&bytes)));
+            }
         }
         if let Some(wire) = touched {
             self.replace_stream(to, wire, back_at, flights);

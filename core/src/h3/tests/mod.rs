@@ -6,7 +6,7 @@ mod random;
 mod server;
 mod session;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::transport::{Answer, Room};
 
@@ -38,6 +38,9 @@ struct Wire {
     inputs: Vec<Input>,
     wants: VecDeque<Output>,
     answers: Vec<Answer>,
+    reset_by_inner: BTreeSet<StreamId>,
+    /// By the peer.
+    stopped: BTreeSet<StreamId>,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +77,8 @@ impl Wire {
             inputs: Vec::new(),
             wants: VecDeque::new(),
             answers: Vec::new(),
+            reset_by_inner: BTreeSet::new(),
+            stopped: BTreeSet::new(),
         };
         wire.input(Input::Connected {
             alpn: Bytes::from_static(b"h3"),

@@ -110,16 +110,32 @@ fn perform(wire: &mut Wire, act: Act) {
         Act::Datagram(bytes) => wire.input(Input::Datagram(bytes.into())),
         Act::Stopped(n, code) => {
             let stream = StreamId::peer(n);
-            wire.input(Input::Stopped { stream, code });
+            // A transport tells of streams that there are, and once.
+            if n < wire.peer_streams && wire.stopped.insert(stream) {
+                wire.input(Input::Stopped { stream, code });
+            }
         }
         Act::Acked(n) => wire.input(Input::Acked(StreamId::peer(n))),
         Act::Writable(n) => wire.input(Input::Writable(StreamId::peer(n))),
         Act::Time(micros) => wire.after(Duration::from_micros(micros)),
         Act::Inner(output) => {
-            wire.wants.push_back(output);
-            wire.pump();
+            if may_want(wire, &output) {
+                wire.wants.push_back(output);
+                wire.pump();
+            }
         }
     }
+}
+
+/// An inner machine resets only streams that it has, and each once.
+fn may_want(wire: &mut Wire, output: &Output) -> bool {
+    let Output::Reset { stream, .. } = output else {
+        return true;
+    };
+    let is_theirs =
+        |input: &Input| matches!(input, Input::Opened { stream: it, .. } if it == stream);
+    let is_ours = wire.opened.iter().any(|(it, _)| it == stream);
+    (is_ours || wire.inputs.iter().any(is_theirs)) && wire.reset_by_inner.insert(*stream)
 }
 
 fn check(wire: &Wire) {

@@ -103,6 +103,24 @@ fn data_that_comes_before_its_alias_is_known_follows_the_answer() {
     }
 }
 
+#[test]
+fn data_that_comes_before_its_publish_follows_it() {
+    for draft in DRAFTS {
+        let mut peer = Scripted::new(draft, Role::Server);
+        let data = peer.open(Dir::Uni);
+        peer.send(data, &subgroup(5, 1));
+        peer.send_fin(data);
+        peer.input(Input::Datagram(Bytes::from_static(&[0x04, 5, 2, 0, b'y'])));
+        assert_eq!(drain(&mut peer), []);
+        peer.ask(&Message::Publish(publish(0, "v", 5)));
+        let events = drain(&mut peer);
+        let mut kinds = kinds(&events);
+        assert_eq!(kinds.remove(0), "request");
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["datagram", "ended", "object", "opened", "payload"]);
+    }
+}
+
 // Rules: B217, B221
 #[test]
 fn late_stream_after_publish_done_is_delivered_and_then_the_alias_is_over_b221() {

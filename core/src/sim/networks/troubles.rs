@@ -61,6 +61,13 @@ pub(super) struct Way {
     pub(super) is_slow: bool,
 }
 
+impl Way {
+    /// Whether it leads through several relays.
+    pub(super) fn has_hops(&self) -> bool {
+        self.links.iter().any(|link| matches!(link, Link::Hop(_)))
+    }
+}
+
 impl Troubles {
     /// Nothing gets through for a while.
     pub(super) fn stall(&mut self, link: Link, from: Time, until: Time) {

@@ -267,7 +267,21 @@ impl Case<'_> {
         let was_late = self.has_timeout() && self.may_lag();
         let squeezed =
             self.was_pressed(entry.at) && self.heard.resets.iter().any(|(reset, ..)| *reset == key);
-        was_late || squeezed || self.is_paused(entry) || self.was_lost(entry)
+        was_late
+            || squeezed
+            || self.is_paused(entry)
+            || self.was_lost(entry)
+            || self.was_overtaken(at, entry)
+    }
+
+    /// One publisher was held up, and another one had already brought what follows in the subgroup: its stream cannot go back.
+    fn was_overtaken(&self, at: Location, entry: &Entry) -> bool {
+        let follows = |later: &Location| {
+            later.group == at.group
+                && *later > at
+                && self.book.objects.get(later).map(|it| it.subgroup) == Some(entry.subgroup)
+        };
+        self.way.publishers > 1 && self.may_lag() && self.heard.received.keys().any(follows)
     }
 
     /// It was published while the subscription had Forward State 0.
@@ -349,7 +363,9 @@ impl Case<'_> {
             .items
             .iter()
             .any(|item| matches!(item, Fetched::Unknown(_)));
-        if has_unknown && !self.had_trouble() && !self.was_pressed(self.asked.at) {
+        // A relay further up may have refused to ask for it.
+        let was_refused = self.few_fetches && self.way.has_hops();
+        if has_unknown && !self.had_trouble() && !self.was_pressed(self.asked.at) && !was_refused {
             return Err(format!(
                 "the FETCH tells of something unknown: {:?}",
                 self.heard.items
