@@ -9,7 +9,7 @@ use super::timer::Timer;
 use super::topology::Use;
 use super::{Session, params};
 use crate::code::{DoneCode, RequestCode, ResetCode};
-use crate::draft::PublishOkForm;
+use crate::draft::{PublishOkForm, RequestIdOrder};
 use crate::time::Time;
 use crate::wire::Role;
 use crate::wire::id::{Millis, RequestId};
@@ -411,6 +411,13 @@ impl Session {
     }
 
     pub(super) fn end_stream(&mut self, stream: crate::transport::StreamId, ending: Ending) {
+        let in_sequence = self.profile.request_id_order != RequestIdOrder::Unique;
+        let ending = match ending {
+            // The peer waits for every request id, and later ones may have come another way: it is told of the request
+            // when it allows the stream, and of its end at once.
+            Ending::Abandon(_) if in_sequence && self.topology.waits_to_open(stream) => Ending::Fin,
+            other => other,
+        };
         if self.topology.is_receiving(stream) {
             self.lose_updates();
         }

@@ -316,6 +316,12 @@ impl Topology {
         }
     }
 
+    /// Whether the peer has not allowed the stream yet.
+    pub(super) fn waits_to_open(&self, stream: StreamId) -> bool {
+        let lane = self.lanes.get(&stream);
+        lane.is_some_and(|lane| lane.sending == Sending::Waiting)
+    }
+
     /// Abandons whatever is still open of the stream, and forgets it.
     pub(super) fn abandon(&mut self, stream: StreamId, code: u64) {
         self.abandon_sending(stream, code);

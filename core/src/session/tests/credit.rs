@@ -227,6 +227,40 @@ fn requests_that_wait_for_a_stream_can_be_cancelled_without_a_trace() {
     assert_eq!(peer.session.open_requests(), 0);
 }
 
+/// Its id is one of a sequence: the peer would take it for skipped.
+#[test]
+fn a_request_of_16_that_waits_for_a_stream_is_told_though_it_was_cancelled() {
+    let mut peer = Scripted::new(Draft::D16, Role::Client);
+    peer.no_streams = true;
+    let request = Request::SubscribeNamespace(discover(0, &["a"]));
+    let id = peer.session.request(peer.now, request).unwrap();
+    peer.pump();
+    peer.session
+        .cancel(peer.now, id, ResetCode::Cancelled)
+        .unwrap();
+    assert_eq!(peer.session.open_requests(), 0);
+    peer.no_streams = false;
+    peer.input(Input::CanOpen(Dir::Bi));
+    let stream = peer.last_request_stream();
+    let told = peer.message(stream);
+    assert!(
+        matches!(told, Some(Message::SubscribeNamespace(_))),
+        "{told:?}"
+    );
+    assert!(peer.heard[&stream].fin);
+    peer.say_on(
+        stream,
+        &Message::RequestOk(RequestOk {
+            request_id: Some(id),
+            ..RequestOk::default()
+        }),
+    );
+    peer.send_fin(stream);
+    assert_eq!(peer.event(), None);
+    assert_eq!(peer.session.poll_timeout(), None);
+    peer.assert_alive();
+}
+
 // Rules: B186, B322, B323
 #[test]
 fn more_requests_than_allowed_are_refused_with_excessive_load_in_18() {
