@@ -24,8 +24,10 @@ pub(super) struct Heard {
     /// Subgroups of which a stream was reset, and when.
     pub(super) resets: Vec<((u64, u64), ResetCode, Time)>,
     pub(super) items: Vec<Fetched>,
-    /// Which beginning of the track all of it is of, once that is known.
+    /// Which beginning of the track all of it is of, once that is known; of what is [mixed](Self::is_mixed), the last.
     pub(super) era: Option<u64>,
+    /// It is of several beginnings of the track.
+    pub(super) is_mixed: bool,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,7 @@ struct Stream {
     header: SubgroupHeader,
     last: Option<u64>,
     ended: bool,
+    era: u64,
 }
 
 /// What came on the stream of a FETCH.
@@ -81,50 +84,21 @@ impl Heard {
         }
     }
 
-    /// Which of a track's beginnings something is of, newest first: the first object decides for all that follows.
+    /// Which of a track's beginnings something is of, newest first: the first object decides for all that follows, but
+    /// for what [`another`](Self::another) says.
     fn book<'b>(&mut self, books: &[&'b Book], note: &Note) -> Option<&'b Book> {
         if self.era.is_some() {
-            return books
-                .iter()
-                .find(|book| Some(book.era) == self.era)
-                .copied();
-        }
-        let of_stream = |stream: &StreamId| self.streams.get(stream).map(|open| open.header);
-        let fits = |book: &&&Book| match note {
-            Note::Opened(_, header) => {
-                let key = (header.group.0, header.subgroup.0);
-                book.subgroups.contains_key(&key)
+            let known = books.iter().find(|book| Some(book.era) == self.era)?;
+            let other = self.another(known, books, note);
+            if let Some(other) = other
+                && other.era != known.era
+            {
+                self.era = self.era.max(Some(other.era));
+                self.is_mixed = true;
             }
-            Note::Object(stream, object, payload) => of_stream(stream).is_some_and(|header| {
-                let at = Location {
-                    group: header.group,
-                    object: object.id,
-                };
-                let fits = book.compare(at, object.status, &object.properties, payload);
-                fits.is_ok()
-            }),
-            Note::Datagram(object) => book
-                .compare(
-                    object.location,
-                    object.status,
-                    &object.properties,
-                    &object.payload,
-                )
-                .is_ok(),
-            Note::Fetched(item, payload) => book
-                .compare(
-                    item.location,
-                    ObjectStatus::Normal,
-                    &item.properties,
-                    payload,
-                )
-                .is_ok(),
-            Note::Ended(stream, _) => of_stream(stream).is_some_and(|header| {
-                let key = (header.group.0, header.subgroup.0);
-                book.subgroups.contains_key(&key)
-            }),
-            Note::NonExistent(_) | Note::Unknown(_) | Note::FetchEnded => true,
-        };
+            return Some(other.unwrap_or(known));
+        }
+        let fits = |book: &&&Book| self.fits(book, note);
         let book = books.iter().find(fits).or_else(|| books.first()).copied()?;
         // Short payloads may be the same in all of them.
         let tells = match note {
@@ -141,6 +115,74 @@ impl Heard {
         };
         self.era = tells.then_some(book.era);
         Some(book)
+    }
+
+    /// Which other beginning of the track something is of that is not of the known one, where a relay cannot tell the two
+    /// apart:
+    ///
+    /// * A relay that was not subscribed when the publishers began again fills the gaps of what it has cached with what is
+    ///   published now. It only sees the difference if one contradicts the other.
+    /// * A subscription outlasts the publishers' absence, and goes on if they are ahead of it when they are asked again:
+    ///   beyond everything that was published before. What is left of that may come between.
+    fn another<'b>(&self, known: &Book, books: &[&'b Book], note: &Note) -> Option<&'b Book> {
+        if let (Note::Ended(stream, _), true) = (note, self.is_mixed) {
+            let era = self.streams.get(stream)?.era;
+            return books.iter().find(|book| book.era == era).copied();
+        }
+        if self.fits(known, note) {
+            return None;
+        }
+        let largest = known.largest();
+        let is_beyond = match note {
+            Note::Opened(_, header) => largest.map(|at| at.group) <= Some(header.group),
+            Note::Object(stream, object, _) => {
+                let group = self.streams.get(stream)?.header.group;
+                let object = object.id;
+                largest < Some(Location { group, object })
+            }
+            Note::Datagram(object) => largest < Some(object.location),
+            Note::Fetched(..) => true,
+            Note::Ended(..) | Note::NonExistent(_) | Note::Unknown(_) | Note::FetchEnded => false,
+        };
+        let is_fetched = matches!(note, Note::Fetched(..));
+        let is_possible = |book: &&&Book| match book.era > known.era {
+            true => is_beyond,
+            false => is_fetched || self.is_mixed,
+        };
+        let mut possible = books.iter().filter(is_possible);
+        possible.find(|book| self.fits(book, note)).copied()
+    }
+
+    /// Whether something may be of this beginning of the track.
+    fn fits(&self, book: &Book, note: &Note) -> bool {
+        let of_stream = |stream: &StreamId| self.streams.get(stream).map(|open| open.header);
+        let has = |header: SubgroupHeader| {
+            let key = (header.group.0, header.subgroup.0);
+            book.subgroups.contains_key(&key)
+        };
+        let normal = ObjectStatus::Normal;
+        match note {
+            Note::Opened(_, header) => has(*header),
+            Note::Ended(stream, _) => of_stream(stream).is_some_and(has),
+            Note::Object(stream, object, payload) => of_stream(stream).is_some_and(|header| {
+                let at = Location {
+                    group: header.group,
+                    object: object.id,
+                };
+                let fits = book.compare(at, object.status, &object.properties, payload);
+                fits.is_ok()
+            }),
+            Note::Datagram(object) => {
+                let (at, status) = (object.location, object.status);
+                let fits = book.compare(at, status, &object.properties, &object.payload);
+                fits.is_ok()
+            }
+            Note::Fetched(item, payload) => {
+                let fits = book.compare(item.location, normal, &item.properties, payload);
+                fits.is_ok()
+            }
+            Note::NonExistent(_) | Note::Unknown(_) | Note::FetchEnded => true,
+        }
     }
 
     fn open(
@@ -164,6 +206,7 @@ impl Heard {
             header,
             last: None,
             ended: false,
+            era: book.era,
         };
         self.streams.insert(stream, opened);
         Ok(())

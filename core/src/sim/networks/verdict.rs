@@ -25,8 +25,10 @@ pub(super) struct Case<'a> {
     pub(super) troubles: &'a Troubles,
     /// Relays serve few FETCHes at once.
     pub(super) few_fetches: bool,
-    /// The publishers of the track began again with group 0.
-    pub(super) began_again: bool,
+    /// All that was published of the track: before its publishers began again with group 0, and now.
+    pub(super) beginnings: &'a [&'a Book],
+    /// When it was asked for, the track was on its way to the subscriber in a PUBLISH.
+    pub(super) crossed: bool,
     /// What the subscription that a FETCH joined was granted.
     pub(super) joined: Option<&'a Asked>,
     pub(super) now: Time,
@@ -97,7 +99,7 @@ impl Case<'_> {
             RequestCode::DoesNotExist => self.was_cut_off() || ended || !self.way.is_published,
             RequestCode::Timeout if !self.way.is_published || ended => true,
             // Of what was there before.
-            RequestCode::InvalidRange if self.began_again && self.had_trouble() => true,
+            RequestCode::InvalidRange if self.beginnings.len() > 1 && self.had_trouble() => true,
             RequestCode::InvalidRange if is_fetch => self.nothing_to_fetch(),
             RequestCode::InvalidRange => range(self.asked).1.0 <= self.book.group,
             RequestCode::InvalidJoiningRequestId => is_fetch && self.joined.is_some(),
@@ -106,7 +108,9 @@ impl Case<'_> {
             }
             RequestCode::ExcessiveLoad if is_fetch && self.few_fetches => true,
             RequestCode::ExcessiveLoad => self.was_pressed(self.asked.at),
-            RequestCode::DuplicateSubscription => false,
+            // A publisher has to say so while it waits for an answer to its own PUBLISH. This subscriber may have refused
+            // that one by then because of its SUBSCRIBE; then it gets neither.
+            RequestCode::DuplicateSubscription => self.crossed,
             _ => false,
         };
         if is_explained {
@@ -341,6 +345,16 @@ impl Case<'_> {
         (Location::new(group, 0), end)
     }
 
+    /// What comes of several beginnings of the track is complete as far as all agree that something exists: any of them may
+    /// have been asked for a gap of another.
+    fn is_in_all(&self, at: Location) -> bool {
+        let lacks = |book: &&Book| {
+            let reaches = book.largest().is_some_and(|last| last.group >= at.group);
+            reaches && !book.objects.contains_key(&at)
+        };
+        !self.heard.is_mixed || !self.beginnings.iter().any(lacks)
+    }
+
     /// A FETCH is answered with everything that was published in its range before it was sent.
     fn judge_fetch(&self, fetching: &Fetching) -> Result<(), String> {
         let Some((_, Answer::Fetched(ok))) = &self.asked.answer else {
@@ -375,6 +389,7 @@ impl Case<'_> {
             let is_due = *at >= start && before(*at, end) && entry.at <= self.asked.at;
             let is_there = self.heard.items.contains(&Fetched::Object(*at));
             let is_object = entry.status == ObjectStatus::Normal;
+            let is_due = is_due && self.is_in_all(*at);
             if is_object && is_due && !is_there && !has_unknown {
                 return Err(format!(
                     "{at} is missing from a FETCH of {start} to {end}: {:?}",

@@ -35,6 +35,8 @@ pub(super) struct Viewer {
     fetched: BTreeMap<usize, Item>,
     pub(super) notes: Vec<(usize, Note)>,
     pub(super) closed: Vec<(Time, Closed)>,
+    /// What it was offered, whatever it said to that.
+    offers: Vec<(Time, ConnectionId, FullTrackName)>,
 }
 
 /// What it asked for, or was offered and took.
@@ -172,6 +174,15 @@ impl Viewer {
         self.fetched.clear();
         self.streams.clear();
         self.asked.clear();
+        self.offers.clear();
+    }
+
+    /// Whether a track that it asked for was offered to it on the same connection after that, up to a time.
+    pub(super) fn was_offered(&self, asked: &Asked, until: Time) -> bool {
+        self.offers.iter().any(|(at, connection, track)| {
+            let is_same = *connection == asked.connection && asked.track() == Some(track);
+            is_same && *at >= asked.at && *at <= until
+        })
     }
 
     /// Asks for something. False: not now.
@@ -297,6 +308,8 @@ impl Viewer {
         let now = stage.now();
         let response = match request {
             Request::Publish(publish) => {
+                let track = publish.track.clone();
+                self.offers.push((now, connection, track));
                 let same = |asked: &Asked| {
                     asked.connection == connection
                         && asked.is_subscription()

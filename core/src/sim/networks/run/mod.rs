@@ -359,13 +359,22 @@ impl<'a> Play<'a> {
                 Kind::Fetch(_, fetching) => fetching.joins.map(|(joined, ..)| joined),
                 Kind::Subscribe(..) | Kind::Offer(..) | Kind::Status(_) | Kind::Watch => None,
             };
+            let way = self.plan.way(viewer, track);
+            // What was sent before an answer was has arrived by then, on whatever stream.
+            let crossed = asked
+                .answer
+                .as_ref()
+                .is_some_and(|(at, _)| part.was_offered(asked, self.troubles.settled(&way, *at)));
+            let books = self.past.iter().chain([book]);
+            let beginnings: Vec<&Book> = books.filter(|past| past.track == book.track).collect();
             let case = Case {
                 asked,
                 heard,
                 book: self.era_of(asked, heard, book),
                 few_fetches: self.plan.limits.few_fetches,
-                began_again: self.past.iter().any(|past| past.track == book.track),
-                way: &self.plan.way(viewer, track),
+                beginnings: &beginnings,
+                crossed,
+                way: &way,
                 troubles: &self.troubles,
                 joined: joined.and_then(|joined| part.asked.get(joined)),
                 now: self.world.now(),
