@@ -411,13 +411,11 @@ impl Session {
     }
 
     pub(super) fn end_stream(&mut self, stream: crate::transport::StreamId, ending: Ending) {
+        // The peer waits for every request id, and later ones may have come another way: it is told of the request when it
+        // allows the stream, and of its end at once.
         let in_sequence = self.profile.request_id_order != RequestIdOrder::Unique;
-        let ending = match ending {
-            // The peer waits for every request id, and later ones may have come another way: it is told of the request
-            // when it allows the stream, and of its end at once.
-            Ending::Abandon(_) if in_sequence && self.topology.waits_to_open(stream) => Ending::Fin,
-            other => other,
-        };
+        let must_be_told = in_sequence && self.topology.waits_to_open(stream);
+        let ending = if must_be_told { Ending::Fin } else { ending };
         if self.topology.is_receiving(stream) {
             self.lose_updates();
         }

@@ -297,7 +297,8 @@ impl Connection {
             around.flights.push(Flight {
                 at,
                 to: side.other(),
-                frame: Frame::Datagram(bytes),
+                // As with what is read of streams.
+                frame: Frame::Datagram(Bytes::copy_from_slice(&bytes)),
             });
         }
         Ok(Answer::Done)

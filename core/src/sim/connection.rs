@@ -437,10 +437,7 @@ impl Connection {
                     inputs.push(Input::CanOpen(dir));
                 }
             }
-            Frame::Datagram(bytes) => {
-                // As with what is read of streams.
-                inputs.push(Input::Datagram(Bytes::copy_from_slice(&bytes)));
-            }
+            Frame::Datagram(bytes) => inputs.push(Input::Datagram(bytes)),
         }
         if let Some(wire) = touched {
             self.replace_stream(to, wire, back_at, flights);
