@@ -63,6 +63,9 @@ use subgroup::End;
 use subscription::Subscription;
 use track::{Closing, Key, Track};
 
+/// Whoever is behind by less than this part of all memory did not fill it, and would free too little.
+const PART_THAT_HELPS: u64 = 64;
+
 /// A track of a [`Fanout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrackId(u64);
@@ -496,12 +499,14 @@ impl Fanout {
         }
     }
 
-    /// Ends the subscription that is furthest behind with TOO_FAR_BEHIND, to free memory. False if none is behind, or one
-    /// is being ended already.
+    /// Ends the subscription that is furthest behind with TOO_FAR_BEHIND, to free memory. False if none is so far behind
+    /// that it would help, or one is being ended already.
     pub fn shed(&mut self, now: Time) -> bool {
         if self.shedding.is_some() {
             return false;
         }
+        let limit = u64::try_from(self.ledger.limit()).unwrap_or(u64::MAX);
+        let least = limit / PART_THAT_HELPS;
         let slowest = self
             .connections
             .iter()
@@ -510,7 +515,7 @@ impl Fanout {
                     .iter()
                     .map(|(request, subscription)| (subscription.lag, *connection, *request))
             })
-            .filter(|(lag, _, _)| *lag > 0)
+            .filter(|(lag, _, _)| *lag > least)
             .max_by_key(|(lag, _, _)| *lag);
         let Some((_, connection, request)) = slowest else {
             return false;

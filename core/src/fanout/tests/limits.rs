@@ -315,6 +315,31 @@ fn full_memory_ends_the_slowest_subscription_and_the_subgroup_that_did_not_fit()
     assert_eq!(stage.ids(fast).last(), Some(&(2, 0)));
 }
 
+/// Somebody else's objects without end fill the memory: that is not the fault of a subscriber to whom one more is on its way.
+#[test]
+fn full_memory_ends_nobody_who_keeps_up() {
+    let mut stage = Stage::new();
+    stage.fanout.ledger = Ledger::new(100_000);
+    let subscriber = stage.plain_subscriber();
+    stage.peer(subscriber).stalled = true;
+    let small = stage.open(0, 0);
+    stage.object(small, 0, &[1; 1000]);
+    stage.settle();
+    let rest = stage.fanout.ledger.charge(95_000).unwrap();
+    let large = stage.open(1, 0);
+    assert_eq!(
+        stage.try_object(large, 0, &[1; 60_000]),
+        Err(Fault::Stop(ResetCode::ExcessiveLoad))
+    );
+    stage.settle();
+    assert!(stage.done(subscriber).is_empty());
+    drop(rest);
+    stage.peer(subscriber).stalled = false;
+    stage.object(small, 1, &[1; 1000]);
+    stage.settle();
+    assert_eq!(stage.ids(subscriber), [(0, 0), (0, 1)]);
+}
+
 #[test]
 fn notices_are_bounded() {
     let mut stage = Stage::with_limits(Limits {
