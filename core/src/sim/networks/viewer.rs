@@ -50,6 +50,8 @@ pub(super) struct Asked {
     pub(super) over: Option<(Time, Over)>,
     /// Everything of it has arrived that will.
     pub(super) settled: bool,
+    /// When its session ended.
+    pub(super) left: Option<Time>,
     /// When Forward State 0 was asked for, and when 1 was granted again.
     pub(super) pauses: Vec<(Time, Option<Time>)>,
     /// The Forward State that updates ask for which are not answered, and how many pauses there were by then.
@@ -232,6 +234,7 @@ impl Viewer {
             answer,
             over: None,
             settled: false,
+            left: None,
             pauses: if paused {
                 vec![(now, None)]
             } else {
@@ -439,6 +442,7 @@ impl Viewer {
         for asked in &mut self.asked {
             if asked.connection == connection {
                 asked.over.get_or_insert((now, Over::Closed));
+                asked.left = Some(now);
             }
         }
     }
