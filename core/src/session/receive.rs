@@ -498,10 +498,7 @@ impl Session {
             ));
         }
         if self.requests.of_peer() >= self.settings.limits.max_requests {
-            return Some(Refusal {
-                retry: Retry::After(BUSY),
-                ..Refusal::new(RequestCode::ExcessiveLoad, "too many requests are open")
-            });
+            return Some(overloaded("too many requests are open"));
         }
         if resolved == Resolved::Repeated {
             return Some(Refusal::new(
@@ -563,12 +560,17 @@ impl Session {
     }
 }
 
-/// What is said at [`Limits::max_request_name_bytes`](super::Limits::max_request_name_bytes).
-pub(super) fn no_room_for_names() -> Refusal {
+/// A refusal for now.
+fn overloaded(reason: &'static str) -> Refusal {
     Refusal {
         retry: Retry::After(BUSY),
-        ..Refusal::new(RequestCode::ExcessiveLoad, "no memory for more names")
+        ..Refusal::new(RequestCode::ExcessiveLoad, reason)
     }
+}
+
+/// What is said at [`Limits::max_request_name_bytes`](super::Limits::max_request_name_bytes).
+pub(super) fn no_room_for_names() -> Refusal {
+    overloaded("no memory for more names")
 }
 
 const DUPLICATE: Refusal = Refusal::new(
