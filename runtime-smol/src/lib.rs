@@ -75,8 +75,8 @@ mod slot;
 mod socket;
 
 use async_signal::{Signal, Signals};
-use log::info;
 use oxymoq_core::transport::{Application, Exit};
+use oxymoq_tls::words;
 use smol::future::FutureExt as _;
 use smol::stream::StreamExt as _;
 
@@ -100,7 +100,7 @@ pub fn run<A: Application>(endpoint: Endpoint, app: &mut A) -> Result<Exit, Erro
     let mut second = signals()?;
     let work = endpoint.run(app, async move {
         first.next().await;
-        info!("coming to an end; once more to stop at once");
+        words::coming_to_an_end();
     });
     let stop = async move {
         second.next().await;

@@ -2,13 +2,21 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::sync::Once;
 use std::time::Duration;
 
 use bytes::Bytes;
+use log::info;
 use oxymoq_core::transport::Target;
 
 /// TLS alert 120: no application protocol in common (RFC 7301). [`no_common_protocol`] says so.
 pub const NO_APPLICATION_PROTOCOL: u8 = 120;
+
+/// Somebody asked the program to come to an end. Each thread notices; one says so.
+pub fn coming_to_an_end() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| info!("coming to an end; once more to stop at once"));
+}
 
 /// A server, as the sentences call it.
 pub fn server(target: &Target) -> String {

@@ -35,8 +35,8 @@ mod slot;
 mod socket;
 mod timer;
 
-use log::info;
 use oxymoq_core::transport::{Application, Exit};
+use oxymoq_tls::words;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use endpoint::Endpoint;
@@ -64,7 +64,7 @@ pub fn run<A: Application>(endpoint: Endpoint, app: &mut A) -> Result<Exit, Erro
         let mut second = Stop(interrupt()?, terminate()?);
         let work = endpoint.run(app, async move {
             first.received().await;
-            info!("coming to an end; once more to stop at once");
+            words::coming_to_an_end();
         });
         tokio::select! {
             exit = work => exit,

@@ -133,6 +133,8 @@ impl Reader {
                 if !again {
                     break;
                 }
+                // Not before the pipe is closed: whoever opens it now waits until it is opened here again.
+                drop(pipe);
                 self.tell(Chunk::Another)?;
             },
         }

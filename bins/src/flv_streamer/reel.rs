@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, TryRecvError};
 
+use log::info;
 use oxymoq_core::media::flv::{Demuxer, Item};
 use oxymoq_core::media::{Frame, Kind};
 
@@ -89,7 +90,10 @@ impl Reel {
             match chunks.try_recv() {
                 Ok(Chunk::Data(bytes)) => self.demuxer.push(&bytes),
                 Ok(Chunk::Again) => self.finish(End::Again),
-                Ok(Chunk::Another) => self.finish(End::Another),
+                Ok(Chunk::Another) => {
+                    info!("the writer of the input is gone; the next one is waited for");
+                    self.finish(End::Another);
+                }
                 Ok(Chunk::End) => self.finish(End::Over(Ok(()))),
                 Ok(Chunk::Failed(why)) => self.finish(End::Over(Err(why))),
                 Err(TryRecvError::Empty) => return Step::Starved,

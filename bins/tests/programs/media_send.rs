@@ -101,6 +101,8 @@ fn a_fifo_is_read_as_long_as_somebody_writes_and_again_if_told_so() {
         let flv = flv.audio_configuration(0).frames(FRAMES).0;
         File::create(&fifo).unwrap().write_all(&flv).unwrap();
         streamer.error_with(&format!("video0 is avc1.42C0{level:02X}"));
+        // A writer that opened it before that would only continue what the one before has written.
+        streamer.error_with("the writer of the input is gone");
     }
     let document = catalogs.line();
     assert!(document.contains("\"codec\":\"mp4a.40.2\""), "{document}");

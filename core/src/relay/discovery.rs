@@ -8,6 +8,8 @@
 //!   not used until the peer takes it back and tells it anew.
 //! * A peer is not told what only it told us.
 //! * A peer that wants a track from us is not asked for it because of what it told us, and if it was asked, that is over.
+//! * Of two shards of a relay that hear of a namespace at once, each from a peer of its own, the first goes on believing its
+//!   peer, and does not tell it of what the other has.
 //!
 //! Of each two relays thus at most one believes the other, and it heard of the namespace later: requests go back the way
 //! the news came, and end where it started. Requests that meet one for the same track join it.
@@ -16,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use log::debug;
 
-use super::routes::Origin;
+use super::routes::{News, Origin};
 use super::{Relay, Shutdown};
 use crate::code::ResetCode;
 use crate::ledger::Charge;
@@ -257,9 +259,14 @@ impl Relay {
     pub(super) fn namespace_gone(&mut self, now: Time, asked: Origin, namespace: &TrackNamespace) {
         let heard = self.discovery.heard.remove(&(asked, namespace.clone()));
         if heard.is_some_and(|heard| !heard.is_echo) {
-            let notices = self.routes.unlearn(namespace, asked);
-            self.notify(now, notices, false);
+            self.unlearn(now, asked, namespace);
         }
+    }
+
+    fn unlearn(&mut self, now: Time, asked: Origin, namespace: &TrackNamespace) {
+        let News { gone, come } = self.routes.unlearn(namespace, asked);
+        self.notify(now, gone, false);
+        self.notify(now, come, true);
     }
 
     /// A peer was told of a namespace: if it told us of it before, what it says from now on is but an echo.
@@ -272,8 +279,7 @@ impl Relay {
         if let Some(heard) = self.discovery.heard.get_mut(&heard)
             && !std::mem::replace(&mut heard.is_echo, true)
         {
-            let notices = self.routes.unlearn(namespace, asked);
-            self.notify(now, notices, false);
+            self.unlearn(now, asked, namespace);
         }
     }
 

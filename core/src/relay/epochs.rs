@@ -37,6 +37,8 @@ pub(super) struct Source {
     /// What it says of the track.
     properties: Properties,
     since: Time,
+    /// The largest that it said it has, or brought.
+    reached: Option<Location>,
     /// It said GOAWAY.
     leaves: bool,
     /// `None`: it belongs to the track's epoch.
@@ -164,6 +166,7 @@ impl Relay {
             id: self.new_source(live, origin),
             properties,
             since: now,
+            reached: largest,
             leaves: false,
             trial: (verdict == Verdict::Unknown).then_some(Trial::First),
         };
@@ -344,7 +347,9 @@ impl Relay {
         let rest: Vec<Origin> = self.attached(track).map(|(origin, _)| origin).collect();
         if let Some(mark) = self.publisher.fanout.largest(live) {
             for origin in rest {
-                if let Some(source) = self.sources.get_mut(&origin) {
+                if let Some(source) = self.sources.get_mut(&origin)
+                    && source.reached < Some(mark)
+                {
                     source.trial = source.trial.or(Some(Trial::Behind {
                         mark,
                         until,
@@ -474,6 +479,7 @@ impl Relay {
         let Some(source) = self.sources.get_mut(&origin) else {
             return;
         };
+        source.reached = source.reached.max(Some(at));
         let Some(trial) = &mut source.trial else {
             return;
         };

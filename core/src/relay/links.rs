@@ -57,7 +57,7 @@ impl Relay {
         };
         let connection = self.publisher.peers.link(peer);
         self.links.insert(connection, there);
-        self.routes.add_link(connection);
+        self.routes.add_link(connection, here < there);
         self.journal.leave_out(connection);
         self.publisher.add_link(connection);
         connection

@@ -32,6 +32,8 @@ mod updates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::debug;
 
@@ -117,6 +119,7 @@ pub struct Relay {
     held: BTreeMap<TrackId, pressure::Held>,
     /// Memory promised to connections.
     reservations: Reservations,
+    said_shut_down: Arc<AtomicBool>,
     /// How many clients were turned away, and when that was told last.
     refused: u64,
     refusal_told: Option<Time>,
@@ -157,6 +160,7 @@ impl Relay {
             ledger,
             names,
             reserve,
+            said_shut_down,
         } = shared;
         let reservations = Reservations::new(
             settings.limits.max_transport_bytes,
@@ -202,6 +206,7 @@ impl Relay {
             fetching,
             held: BTreeMap::new(),
             reservations,
+            said_shut_down,
             refused: 0,
             refusal_told: None,
             journal,
@@ -521,10 +526,10 @@ impl Application for Relay {
         let patience = self.settings.limits.drain_timeout;
         self.shutdown = Shutdown::Draining(now + patience);
         self.journal.tell_held_back();
-        log::info!(
-            "shutting down: {} peers have {patience:?} to leave",
-            self.peers_here()
-        );
+        if !self.said_shut_down.swap(true, Ordering::Relaxed) {
+            let peers = self.reservations.of_all_shards();
+            log::info!("shutting down: {peers} peers have {patience:?} to leave");
+        }
         let goaway = GoAway {
             timeout: Millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
             ..GoAway::default()

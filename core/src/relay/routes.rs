@@ -24,12 +24,20 @@ pub(super) struct Routes {
     /// What peers told only because they were asked; by our requests.
     learned: BTreeMap<TrackNamespace, BTreeSet<Origin>>,
     interests: BTreeMap<TrackNamespace, BTreeSet<Origin>>,
-    /// Peers that are other shards of this relay: what one of them told is for no other (split horizon).
-    links: BTreeSet<ConnectionId>,
+    /// Peers that are other shards of this relay: what one of them told is for no other (split horizon). With each, whether
+    /// its shard comes after this one.
+    links: BTreeMap<ConnectionId, bool>,
+}
+
+/// Whom to tell that a namespace is gone, and whom that it is there.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    pub(super) gone: Vec<Notice>,
+    pub(super) come: Vec<Notice>,
 }
 
 /// What an announcement or its withdrawal changed for the others.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Notice {
     /// The SUBSCRIBE_NAMESPACE to answer on.
     pub(super) to: Origin,
@@ -38,9 +46,9 @@ pub(super) struct Notice {
 }
 
 impl Routes {
-    /// A peer is another shard.
-    pub(super) fn add_link(&mut self, connection: ConnectionId) {
-        self.links.insert(connection);
+    /// A peer is another shard, which comes after this one or before it.
+    pub(super) fn add_link(&mut self, connection: ConnectionId, is_after: bool) {
+        self.links.insert(connection, is_after);
     }
 
     /// A link is over.
@@ -81,27 +89,41 @@ impl Routes {
         news
     }
 
-    /// Forgets what a peer told when asked. Returns whom to tell.
-    pub(super) fn unlearn(&mut self, namespace: &TrackNamespace, asked: Origin) -> Vec<Notice> {
-        let mut news = self.interested(namespace);
-        news.retain(|notice| self.is_known_to(namespace, notice.to.connection));
+    /// Forgets what a peer told when asked.
+    pub(super) fn unlearn(&mut self, namespace: &TrackNamespace, asked: Origin) -> News {
+        let (mut gone, mut come): (Vec<_>, Vec<_>) = self
+            .interested(namespace)
+            .into_iter()
+            .partition(|notice| self.is_known_to(namespace, notice.to.connection));
         if let Some(learned) = self.learned.get_mut(namespace) {
             learned.remove(&asked);
             if learned.is_empty() {
                 self.learned.remove(namespace);
             }
         }
-        news.retain(|notice| !self.is_known_to(namespace, notice.to.connection));
-        news
+        gone.retain(|notice| !self.is_known_to(namespace, notice.to.connection));
+        come.retain(|notice| self.is_known_to(namespace, notice.to.connection));
+        News { gone, come }
     }
 
     /// Whether a peer is told of a namespace if it asks: not if it is the only one who told us.
+    ///
+    /// Nor if it told us, and but for it only shards that come after this one have it: else two shards that hear of a
+    /// namespace at once, each from a peer of its own, would both take what their peer says for an echo of the other's.
     fn is_known_to(&self, namespace: &TrackNamespace, peer: ConnectionId) -> bool {
-        let mut told_by = self.learned.get(namespace).into_iter().flatten();
-        let is_link = self.links.contains(&peer);
-        self.publishers.contains_key(namespace)
-            || told_by.any(|asked| {
-                asked.connection != peer && !(is_link && self.links.contains(&asked.connection))
+        if self.publishers.contains_key(namespace) {
+            return true;
+        }
+        let Some(learned) = self.learned.get(namespace) else {
+            return false;
+        };
+        let is_link = self.links.contains_key(&peer);
+        let told_us = learned.iter().any(|asked| asked.connection == peer);
+        learned
+            .iter()
+            .any(|asked| match self.links.get(&asked.connection) {
+                Some(is_after) => !(is_link || told_us && *is_after),
+                None => asked.connection != peer,
             })
     }
 
@@ -161,8 +183,9 @@ impl Routes {
                 let announced = self.publishers.get(&prefix);
                 let learned = self.learned.get(&prefix);
                 let is_announced = announced.is_some();
-                let counts =
-                    move |asked: &&Origin| !is_announced || self.links.contains(&asked.connection);
+                let counts = move |asked: &&Origin| {
+                    !is_announced || self.links.contains_key(&asked.connection)
+                };
                 let learned = learned.into_iter().flatten().filter(counts);
                 announced.into_iter().flatten().chain(learned)
             })
@@ -182,7 +205,7 @@ impl Routes {
         let asking = self.interests.values().flatten();
         let is_asked = asking
             .into_iter()
-            .any(|origin| !self.links.contains(&origin.connection));
+            .any(|origin| !self.links.contains_key(&origin.connection));
         self.publishers.is_empty() && self.learned.is_empty() && !is_asked
     }
 
@@ -285,5 +308,28 @@ mod tests {
         routes.unwatch(&namespace(&[]), origin(2, 2));
         assert_eq!(routes.announce(&namespace(&["a", "z"]), origin(1, 0)), []);
         assert!(routes.interests.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_peer_that_told_us_is_told_what_an_earlier_shard_has_and_not_what_a_later_one_has() {
+        let live = namespace(&["live"]);
+        let (peer, link) = (origin(1, 1), origin(2, 1));
+        for is_after in [false, true] {
+            let mut routes = Routes::default();
+            routes.add_link(link.connection, is_after);
+            routes.watch(&namespace(&[]), origin(1, 0));
+            routes.learn(&live, peer);
+            let to_peer = vec![Notice {
+                to: origin(1, 0),
+                suffix: live.clone(),
+            }];
+            let told = routes.learn(&live, link);
+            assert_eq!(told, if is_after { vec![] } else { to_peer.clone() });
+            assert_eq!(routes.is_told(&live, peer.connection), !is_after);
+            // It takes it back, and hears of the other shard's at last.
+            let news = routes.unlearn(&live, peer);
+            let come = if is_after { to_peer } else { vec![] };
+            assert_eq!(news, News { gone: vec![], come });
+        }
     }
 }

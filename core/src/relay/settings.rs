@@ -1,5 +1,7 @@
 //! How a relay is set up, and its bounds.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -68,18 +70,22 @@ pub struct Shared {
     pub(super) ledger: Ledger,
     pub(super) names: Ledger,
     pub(super) reserve: Reserve,
+    /// Whether one of them has said that the relay shuts down: the log is one for all.
+    pub(super) said_shut_down: Arc<AtomicBool>,
 }
 
 impl Shared {
     /// For so many shards, at least one, of a relay that is set up like this: one for each.
     pub fn new(settings: &Settings, shards: usize) -> Vec<Self> {
         let reserve = Reserve::default();
+        let said_shut_down = Arc::default();
         let ledgers = Ledger::shared(settings.limits.max_object_bytes, shards);
         let names = Ledger::shared(settings.limits.max_name_bytes, shards);
         let share = |(ledger, names)| Self {
             ledger,
             names,
             reserve: reserve.clone(),
+            said_shut_down: Arc::clone(&said_shut_down),
         };
         ledgers.into_iter().zip(names).map(share).collect()
     }
@@ -89,6 +95,7 @@ impl Shared {
             ledger: Ledger::new(settings.limits.max_object_bytes),
             names: Ledger::new(settings.limits.max_name_bytes),
             reserve: Reserve::default(),
+            said_shut_down: Arc::default(),
         }
     }
 }

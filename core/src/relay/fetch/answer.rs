@@ -153,18 +153,17 @@ impl Relay {
         let Some(fetch) = self.fetching.fetches.get_mut(&origin) else {
             return;
         };
-        let Phase::Asking(from) = fetch.phase else {
+        if !matches!(fetch.phase, Phase::Asking(_)) {
             return;
-        };
+        }
         let (start, end) = (fetch.start, fetch.end);
         let refusal = fetch.refusal.take();
         let largest = track.and_then(|track| self.fetching.cache.largest(track));
         let known = largest.filter(|at| Position::of(*at) >= start);
         match (known, refusal) {
-            // The publisher has nothing from there on: what is known is all that there is.
-            (Some(largest), Some(refusal))
-                if refusal.code == RequestCode::InvalidRange && from > start =>
-            {
+            // The publisher has nothing from there on, or had nothing at all when it said so: what is known is all that
+            // there is.
+            (Some(largest), Some(refusal)) if refusal.code == RequestCode::InvalidRange => {
                 self.grant(now, origin, Position::after(largest), false);
             }
             (Some(_), _) => self.grant(now, origin, end, false),

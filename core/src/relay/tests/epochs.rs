@@ -404,6 +404,29 @@ fn a_spare_encoder_that_lags_behind_the_one_that_dies_takes_over_unseen() {
     }
 }
 
+/// What one of two publishers brought last was not at the other one yet when that said how far it is.
+#[test]
+fn a_publisher_that_comes_back_a_little_behind_one_that_stayed_does_not_end_the_track() {
+    for drafts in DRAFT_PAIRS {
+        for stayed_says in [None, Some(at(2, 1))] {
+            let mut rig = Rig::new();
+            let running = rig.running(drafts);
+            rig.group(running.publisher, running.up, 2, 2);
+            let (spare, up) = rig.successor(drafts.0, stayed_says);
+            if stayed_says.is_none() {
+                rig.group(spare, up, 2, 2);
+            }
+            rig.lose(running.publisher);
+            rig.successor(drafts.0, Some(at(2, 0)));
+            rig.group(spare, up, 3, 1);
+            assert_eq!(rig.done(running.subscriber, running.down), None);
+            let ids = rig.ids(running.subscriber, running.down);
+            assert_eq!(ids, [(2, 0), (2, 1), (3, 0)]);
+            rig.end();
+        }
+    }
+}
+
 #[test]
 fn a_source_that_contradicts_one_that_is_gone_starts_a_new_epoch_and_nothing_of_it_is_lost() {
     for drafts in DRAFT_PAIRS {

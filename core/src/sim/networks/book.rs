@@ -77,6 +77,21 @@ impl Book {
         self.objects.keys().next_back().copied()
     }
 
+    /// Whether anything was published of a group.
+    pub(super) fn has_group(&self, group: GroupId) -> bool {
+        let first = Location::new(group.0, 0);
+        let last = Location::new(group.0, u64::MAX);
+        self.objects.range(first..=last).next().is_some()
+    }
+
+    /// Whether a group was over by then: another one has begun, or its end was published.
+    pub(super) fn is_beyond(&self, group: GroupId, by: Time) -> bool {
+        let its_end = |(at, entry): (&Location, &Entry)| {
+            at.group == group && entry.status == ObjectStatus::EndOfGroup && entry.at <= by
+        };
+        self.group > group.0 || self.objects.iter().any(its_end)
+    }
+
     /// The id after the largest of the current group.
     pub(super) fn next_id(&self) -> u64 {
         let first = Location::new(self.group, 0);

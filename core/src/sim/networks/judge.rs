@@ -124,6 +124,8 @@ impl Heard {
     ///   published now. It only sees the difference if one contradicts the other.
     /// * A subscription outlasts the publishers' absence, and goes on if they are ahead of it when they are asked again:
     ///   beyond everything that was published before. What is left of that may come between.
+    /// * So it does while a publisher seems to be there that is lost without a word. Then the others may bring groups that
+    ///   were left out before.
     fn another<'b>(&self, known: &Book, books: &[&'b Book], note: &Note) -> Option<&'b Book> {
         if let (Note::Ended(stream, _), true) = (note, self.is_mixed) {
             let era = self.streams.get(stream)?.era;
@@ -133,14 +135,17 @@ impl Heard {
             return None;
         }
         let largest = known.largest();
+        let is_new = |at: Location| largest < Some(at) || !known.has_group(at.group);
         let is_beyond = match note {
-            Note::Opened(_, header) => largest.map(|at| at.group) <= Some(header.group),
+            Note::Opened(_, header) => {
+                largest.map(|at| at.group) <= Some(header.group) || !known.has_group(header.group)
+            }
             Note::Object(stream, object, _) => {
                 let group = self.streams.get(stream)?.header.group;
                 let object = object.id;
-                largest < Some(Location { group, object })
+                is_new(Location { group, object })
             }
-            Note::Datagram(object) => largest < Some(object.location),
+            Note::Datagram(object) => is_new(object.location),
             Note::Fetched(..) => true,
             Note::Ended(..) | Note::NonExistent(_) | Note::Unknown(_) | Note::FetchEnded => false,
         };

@@ -12,7 +12,7 @@ use crate::time::Time;
 use crate::transport::{Closed, ConnectionId, StreamId};
 use crate::wire::id::{GroupId, Location, ObjectId, RequestId, SubgroupId, TrackAlias};
 use crate::wire::message::{
-    Fetch, FetchOk, FetchRange, Publish, PublishNamespace, RequestOk, Subscribe, SubscribeOk,
+    Fetch, FetchOk, FetchRange, Publish, PublishNamespace, RequestOk, Retry, Subscribe, SubscribeOk,
 };
 use crate::wire::object::{
     DatagramObject, FetchEntry, FetchObject, ObjectHeader, ObjectStatus, SubgroupHeader,
@@ -471,7 +471,10 @@ impl Part for Studio {
                 Response::Error(refusal) => {
                     self.feeds.remove(&(connection, id));
                     let codes = [RequestCode::ExcessiveLoad, RequestCode::GoingAway];
-                    if !codes.contains(&refusal.code) {
+                    // That a relay shuts down has no code in draft 16.
+                    let may_come_again =
+                        refusal.code == RequestCode::InternalError && refusal.retry != Retry::Never;
+                    if !codes.contains(&refusal.code) && !may_come_again {
                         return Err(format!("a publisher was refused: {refusal:?}"));
                     }
                 }

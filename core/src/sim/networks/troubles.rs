@@ -149,7 +149,7 @@ impl Troubles {
     }
 
     /// When something was lost on the way, and until when that may go on.
-    fn breaks(&self, way: &Way) -> impl Iterator<Item = (Time, Option<Time>)> {
+    pub(super) fn breaks(&self, way: &Way) -> impl Iterator<Item = (Time, Option<Time>)> {
         self.breaks_on(&way.links)
     }
 

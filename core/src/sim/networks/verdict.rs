@@ -29,6 +29,8 @@ pub(super) struct Case<'a> {
     pub(super) beginnings: &'a [&'a Book],
     /// When it was asked for, the track was on its way to the subscriber in a PUBLISH.
     pub(super) crossed: bool,
+    /// When the subscriber withdrew the subscription of the same track that it had before on the same connection.
+    pub(super) renewed: Option<Time>,
     /// What the subscription that a FETCH joined was granted.
     pub(super) joined: Option<&'a Asked>,
     pub(super) now: Time,
@@ -127,7 +129,18 @@ impl Case<'_> {
         let (start, end) = self.fetch_range(fetching);
         !self.book.objects.iter().any(|(at, entry)| {
             let is_object = entry.status == ObjectStatus::Normal;
-            is_object && *at >= start && before(*at, end) && entry.at + SETTLE <= self.asked.at
+            let is_meant = is_object && *at >= start && before(*at, end);
+            is_meant && entry.at + SETTLE <= self.asked.at && !self.was_unknown(entry)
+        })
+    }
+
+    /// Something was broken when this was published, and nobody may have told of it since. One way that is broken is enough:
+    /// a relay takes what one publisher sends it for all that there is, until it notices that nothing comes any more.
+    fn was_unknown(&self, entry: &Entry) -> bool {
+        let mut breaks = self.troubles.breaks(self.way);
+        breaks.any(|(from, until)| {
+            let since = |until| entry.at <= until && self.asked.at <= until + RECOVERY;
+            entry.at + SETTLE >= from && until.is_none_or(since)
         })
     }
 
@@ -151,7 +164,7 @@ impl Case<'_> {
         let (_, last) = range(self.asked);
         let is_explained = match code {
             DoneCode::TrackEnded => ended || self.was_cut_off(),
-            DoneCode::SubscriptionEnded => self.book.group > last.0 || ended,
+            DoneCode::SubscriptionEnded => self.book.is_beyond(last, *at) || ended,
             DoneCode::InternalError | DoneCode::GoingAway => self.had_trouble(),
             DoneCode::TooFarBehind => self.may_lag() || self.was_pressed(self.asked.at),
             DoneCode::ExcessiveLoad => self.was_pressed(self.asked.at),
@@ -187,6 +200,10 @@ impl Case<'_> {
                 || self.asked.over.as_ref().is_some_and(|(over, _)| over <= at)
                 || self.troubles.was_pressed(self.way, self.asked.at, *at)
                 || match code {
+                    // Of the subscription before: it has the same alias, and its streams are told apart by nothing else.
+                    ResetCode::Cancelled => self
+                        .renewed
+                        .is_some_and(|then| *at <= self.troubles.settled(self.way, then)),
                     ResetCode::DeliveryTimeout => self.has_timeout() && self.may_lag(),
                     // Of the end of the subscription.
                     ResetCode::TooFarBehind => self.may_lag(),

@@ -187,6 +187,21 @@ impl Viewer {
         })
     }
 
+    /// When the subscription of the same track was withdrawn that came before on the same connection.
+    pub(super) fn renewed(&self, index: usize) -> Option<Time> {
+        let (earlier, later) = self.asked.split_at_checked(index)?;
+        let asked = later.first()?;
+        let is_same = |before: &&Asked| {
+            before.connection == asked.connection
+                && before.is_subscription()
+                && before.track() == asked.track()
+        };
+        match earlier.iter().rfind(is_same)?.over {
+            Some((at, Over::Withdrawn)) => Some(at),
+            _ => None,
+        }
+    }
+
     /// Asks for something. False: not now.
     pub(super) fn ask(
         &mut self,

@@ -374,6 +374,7 @@ impl<'a> Play<'a> {
                 few_fetches: self.plan.limits.few_fetches,
                 beginnings: &beginnings,
                 crossed,
+                renewed: part.renewed(index),
                 way: &way,
                 troubles: &self.troubles,
                 joined: joined.and_then(|joined| part.asked.get(joined)),
