@@ -77,13 +77,6 @@ impl Book {
         self.objects.keys().next_back().copied()
     }
 
-    /// Whether anything was published of a group.
-    pub(super) fn has_group(&self, group: GroupId) -> bool {
-        let first = Location::new(group.0, 0);
-        let last = Location::new(group.0, u64::MAX);
-        self.objects.range(first..=last).next().is_some()
-    }
-
     /// Whether a group was over by then: another one has begun, or its end was published.
     pub(super) fn is_beyond(&self, group: GroupId, by: Time) -> bool {
         let its_end = |(at, entry): (&Location, &Entry)| {

@@ -61,15 +61,18 @@ impl Heard {
         self.streams.values().filter(of_key).count() > 1
     }
 
-    /// Takes in what arrived; says what is wrong with it.
+    /// Takes in what arrived; says what is wrong with it. `lost`: whether something was lost on the way since it was asked
+    /// for.
     pub(super) fn hear(
         &mut self,
         now: Time,
         asked: &Asked,
-        books: &[&Book],
+        (books, lost): (&[&Book], &dyn Fn() -> bool),
         note: &Note,
     ) -> Result<(), String> {
-        let book = self.book(books, note).ok_or("something of no track")?;
+        let book = self
+            .book(books, lost, note)
+            .ok_or("something of no track")?;
         match note {
             Note::Opened(stream, header) => self.open(*stream, *header, book),
             Note::Object(stream, object, payload) => {
@@ -86,10 +89,15 @@ impl Heard {
 
     /// Which of a track's beginnings something is of, newest first: the first object decides for all that follows, but
     /// for what [`another`](Self::another) says.
-    fn book<'b>(&mut self, books: &[&'b Book], note: &Note) -> Option<&'b Book> {
+    fn book<'b>(
+        &mut self,
+        books: &[&'b Book],
+        lost: &dyn Fn() -> bool,
+        note: &Note,
+    ) -> Option<&'b Book> {
         if self.era.is_some() {
             let known = books.iter().find(|book| Some(book.era) == self.era)?;
-            let other = self.another(known, books, note);
+            let other = self.another(known, books, lost, note);
             if let Some(other) = other
                 && other.era != known.era
             {
@@ -124,9 +132,15 @@ impl Heard {
     ///   published now. It only sees the difference if one contradicts the other.
     /// * A subscription outlasts the publishers' absence, and goes on if they are ahead of it when they are asked again:
     ///   beyond everything that was published before. What is left of that may come between.
-    /// * So it does while a publisher seems to be there that is lost without a word. Then the others may bring groups that
-    ///   were left out before.
-    fn another<'b>(&self, known: &Book, books: &[&'b Book], note: &Note) -> Option<&'b Book> {
+    /// * So it does while a publisher seems to be there that is lost without a word, and others begin again meanwhile. They
+    ///   may bring whatever the lost one did not.
+    fn another<'b>(
+        &self,
+        known: &Book,
+        books: &[&'b Book],
+        lost: &dyn Fn() -> bool,
+        note: &Note,
+    ) -> Option<&'b Book> {
         if let (Note::Ended(stream, _), true) = (note, self.is_mixed) {
             let era = self.streams.get(stream)?.era;
             return books.iter().find(|book| book.era == era).copied();
@@ -135,11 +149,12 @@ impl Heard {
             return None;
         }
         let largest = known.largest();
-        let is_new = |at: Location| largest < Some(at) || !known.has_group(at.group);
+        let is_new = |at: Location| {
+            let is_beyond = largest < Some(at);
+            is_beyond || (!self.received.contains_key(&at) && lost())
+        };
         let is_beyond = match note {
-            Note::Opened(_, header) => {
-                largest.map(|at| at.group) <= Some(header.group) || !known.has_group(header.group)
-            }
+            Note::Opened(_, header) => largest.map(|at| at.group) <= Some(header.group) || lost(),
             Note::Object(stream, object, _) => {
                 let group = self.streams.get(stream)?.header.group;
                 let object = object.id;
@@ -231,6 +246,7 @@ impl Heard {
             .get_mut(&stream)
             .ok_or("an object of no stream")?;
         let header = open.header;
+        open.era = open.era.max(book.era);
         let at = Location {
             group: header.group,
             object: object.id,

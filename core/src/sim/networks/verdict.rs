@@ -175,7 +175,7 @@ impl Case<'_> {
         }
         // Streams that were told of are waited for, as long as there is a session.
         let patience = session::Limits::default().publish_done_timeout;
-        let left_early = self.asked.left.is_some_and(|left| left < *at + patience);
+        let left_early = self.asked.left.is_some_and(|left| left <= *at + patience);
         if !self.asked.settled && !left_early {
             return Err(format!("it ended with {code:?} and never settled"));
         }
@@ -372,7 +372,7 @@ impl Case<'_> {
             let reaches = book.largest().is_some_and(|last| last.group >= at.group);
             reaches && !book.objects.contains_key(&at)
         };
-        !self.heard.is_mixed || !self.beginnings.iter().any(lacks)
+        !self.beginnings.iter().any(lacks)
     }
 
     /// A FETCH is answered with everything that was published in its range before it was sent.

@@ -310,10 +310,15 @@ impl<'a> Play<'a> {
             let of_track = |book: &&Book| asked.track() == Some(&book.track);
             let books = self.books.iter().chain(self.past.iter().rev());
             let books: Vec<&Book> = books.filter(of_track).collect();
+            let lost = || {
+                let track = self.books.iter().position(|book| of_track(&book));
+                let way = self.plan.way(viewer, track.unwrap_or(usize::MAX));
+                self.troubles.broke(&way, asked.at, now)
+            };
             heard
                 .entry(*index)
                 .or_default()
-                .hear(now, asked, &books, note)
+                .hear(now, asked, (&books, &lost), note)
                 .map_err(|why| format!("{why}; asked: {asked:?}"))?;
         }
         let closed = self.closed.get_mut(viewer).ok_or("no such subscriber")?;
