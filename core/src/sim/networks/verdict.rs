@@ -192,8 +192,9 @@ impl Case<'_> {
             let paused = self.asked.pauses.iter().any(|(from, _)| from <= at);
             let ended = self.book.ended.is_some_and(|ended| ended <= *at);
             let is_explained = was_reset
-                // It goes on, from a place of which it was not known whether something is missing before it.
+                // It goes on, from a place of which it was not known whether something is missing before it; or would have.
                 || self.heard.goes_on(*key)
+                || (*code == ResetCode::Cancelled && self.is_withdrawn_soon_after(*at))
                 || paused
                 || ended
                 || self.troubles.broke(self.way, self.asked.at, *at)
@@ -216,6 +217,11 @@ impl Case<'_> {
             }
         }
         Ok(())
+    }
+
+    fn is_withdrawn_soon_after(&self, at: Time) -> bool {
+        let settled = self.troubles.settled(self.way, at);
+        matches!(self.asked.over, Some((then, Over::Withdrawn)) if then <= settled)
     }
 
     fn has_timeout(&self) -> bool {
