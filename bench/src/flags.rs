@@ -118,7 +118,8 @@ pub struct Flags {
     /// Draw latency against load into this file, as SVG: of a ramp that was run, or of the reports named at the end
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
-    /// Compare the two reports named at the end, as ratios: moqbench --compare A.json B.json
+    /// Compare the reports named at the end, as ratios: moqbench --compare A.json B.json. Of more than two those with the
+    /// same --label are rounds of one relay: median, least and most, and ratios round by round
     #[arg(long, default_value_t = false, num_args(0..=1), require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub compare: bool,
     /// Reports of earlier runs, for --compare and --plot

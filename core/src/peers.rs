@@ -188,7 +188,7 @@ impl Peers {
     ) {
         if let Some(entry) = self.peers.get_mut(&connection) {
             entry.peer.handle_answer(now, answer, source);
-            self.settle(connection);
+            self.tell(connection);
         }
     }
 
@@ -232,7 +232,11 @@ impl Peers {
             .get_mut(&connection)?
             .peer
             .poll_output(now, source);
-        self.settle(connection);
+        // It is polled until there is nothing more: then is the time to see when it wants to be called.
+        match output {
+            Some(_) => self.tell(connection),
+            None => self.settle(connection),
+        }
         output
     }
 
@@ -249,6 +253,11 @@ impl Peers {
             .get(&connection)
             .map_or("a peer that left", |entry| entry.deadline_for);
         Some((deadline, reason))
+    }
+
+    /// Whether [`Peers::poll_event`] has something to tell.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next thing that a peer's session has to tell. After [`Event::Closed`] the peer is of no use any more.
@@ -288,6 +297,26 @@ impl Peers {
 
     /// Collects what a peer has to tell, and when it wants to be called.
     fn settle(&mut self, connection: ConnectionId) {
+        self.tell(connection);
+        let Some(entry) = self.peers.get_mut(&connection) else {
+            return;
+        };
+        let timeout = entry.peer.poll_timeout();
+        let deadline = timeout.map(|(deadline, _)| deadline);
+        if deadline != entry.deadline {
+            if let Some(old) = entry.deadline {
+                self.deadlines.remove(&(old, connection));
+            }
+            if let Some((deadline, reason)) = timeout {
+                self.deadlines.insert((deadline, connection));
+                entry.deadline_for = reason;
+            }
+            entry.deadline = deadline;
+        }
+    }
+
+    /// Collects what a peer has to tell.
+    fn tell(&mut self, connection: ConnectionId) {
         let Some(entry) = self.peers.get_mut(&connection) else {
             return;
         };
@@ -301,18 +330,6 @@ impl Peers {
         }
         while let Some(event) = entry.peer.session().poll_event() {
             self.events.push_back((connection, event));
-        }
-        let timeout = entry.peer.poll_timeout();
-        let deadline = timeout.map(|(deadline, _)| deadline);
-        if deadline != entry.deadline {
-            if let Some(old) = entry.deadline {
-                self.deadlines.remove(&(old, connection));
-            }
-            if let Some((deadline, reason)) = timeout {
-                self.deadlines.insert((deadline, connection));
-                entry.deadline_for = reason;
-            }
-            entry.deadline = deadline;
         }
     }
 }

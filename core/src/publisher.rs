@@ -362,6 +362,11 @@ impl Publisher {
         self.fanout.poll_notice()
     }
 
+    /// Whether there are events, notices, or FETCHes that are over or want more.
+    pub(crate) fn has_news(&self) -> bool {
+        self.peers.has_events() || self.fanout.has_news() || self.fetches.has_news()
+    }
+
     /// See [`Application::poll_dirty`](crate::transport::Application::poll_dirty).
     pub fn poll_dirty(&mut self) -> Option<ConnectionId> {
         while let Some(connection) = self.fanout.poll_dirty() {

@@ -58,13 +58,13 @@ fn look_back(flags: &Flags) -> Result<Exit, String> {
         );
     }
     if flags.compare {
-        let [before, after] = reports.as_slice() else {
+        if reports.len() < 2 {
             return Err(format!(
-                "--compare takes two reports, not {}: moqbench --compare A.json B.json",
+                "--compare takes two reports or more, not {}: moqbench --compare A.json B.json",
                 reports.len()
             ));
-        };
-        print!("{}", compare::show(before, after));
+        }
+        print!("{}", compare::show(&reports));
     }
     match (&flags.plot, flags.compare) {
         (Some(path), _) => report::write(path, &plot::svg(&reports)?)?,

@@ -102,6 +102,12 @@ impl Fanout {
         self.feed.facts.as_mut()?.pop_front()
     }
 
+    /// Whether [`poll_notice`](Self::poll_notice) or [`poll_complete`](Self::poll_complete) has something to tell.
+    pub(crate) fn has_news(&self) -> bool {
+        let facts = self.feed.facts.as_ref();
+        !self.notices.is_empty() || facts.is_some_and(|facts| !facts.is_empty())
+    }
+
     /// The first object at or after `from`, and before `to`, of which a part was received and the rest is on its way.
     pub fn arriving(&self, track: TrackId, from: Location, to: Location) -> Option<Location> {
         let groups = &self.tracks.get(&track)?.groups;

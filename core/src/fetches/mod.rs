@@ -175,6 +175,11 @@ impl Fetches {
         None
     }
 
+    /// Whether [`poll_hungry`](Self::poll_hungry) or [`poll_over`](Self::poll_over) may have something to tell.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.hungry.is_empty() || !self.over.is_empty()
+    }
+
     /// The next FETCH that is over although its owner did not end it. Of more than [`Limits::max_fetches`] that wait to be
     /// read the oldest is forgotten.
     pub fn poll_over(&mut self) -> Option<Over> {

@@ -251,6 +251,14 @@ impl Relay {
         self.relieve_cache();
     }
 
+    /// The same where there is mostly nothing to tell: after an output, and after its answer.
+    fn drain_news(&mut self, now: Time) {
+        let waits = self.fetching.has_news() || !self.resumed_updates.is_empty();
+        if waits || self.publisher.has_news() {
+            self.drain(now);
+        }
+    }
+
     fn handle_event(&mut self, now: Time, connection: ConnectionId, event: Event) {
         let origin = |request| Origin {
             connection,
@@ -496,7 +504,7 @@ impl Application for Relay {
 
     fn handle_answer(&mut self, now: Time, connection: ConnectionId, answer: Answer) {
         self.publisher.handle_answer(now, connection, answer);
-        self.drain(now);
+        self.drain_news(now);
     }
 
     fn handle_timeout(&mut self, now: Time) {
@@ -572,7 +580,7 @@ impl Application for Relay {
 
     fn poll_output(&mut self, now: Time, connection: ConnectionId) -> Option<Output> {
         let output = self.publisher.poll_output(now, connection);
-        self.drain(now);
+        self.drain_news(now);
         output
     }
 

@@ -95,6 +95,9 @@ impl Relay {
 
     /// Answers the updates for which there is nothing to wait any more.
     pub(super) fn answer_resumed(&mut self, now: Time) {
+        if self.resumed_updates.is_empty() {
+            return;
+        }
         let waits = |origin: &Origin| {
             let fanout = &self.publisher.fanout;
             let live = fanout.track_of(origin.connection, origin.request);

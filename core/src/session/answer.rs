@@ -366,7 +366,7 @@ impl Session {
         self.drop_data_of(id, ResetCode::Cancelled);
         match open.side {
             Side::Us => {
-                let carrier = self.token_carrier();
+                let carrier = self.token_carrier(open.kind);
                 self.token_book.unanswered(id, carrier);
                 for update in &open.own_updates {
                     self.token_book.unanswered(update.id, carrier);
@@ -378,7 +378,7 @@ impl Session {
                 self.can_request();
             }
             Side::Peer => {
-                let carrier = self.token_carrier();
+                let carrier = self.token_carrier(open.kind);
                 for update in &open.own_updates {
                     self.token_book.unanswered(update.id, carrier);
                     self.own_tombstones.insert(update.id);

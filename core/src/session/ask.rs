@@ -41,7 +41,7 @@ impl Session {
         let parameters = request.parameters_mut();
         params::fit(self.profile, parameters);
         let tokens = std::mem::take(&mut parameters.authorization_tokens);
-        let carrier = self.token_carrier();
+        let carrier = self.token_carrier(request.kind());
         let book = self.token_book.clone();
         request.parameters_mut().authorization_tokens =
             self.token_book.send(&tokens, id, id, carrier)?;
@@ -115,8 +115,9 @@ impl Session {
         Err(Misuse::Blocked)
     }
 
-    pub(super) const fn token_carrier(&self) -> TokenCarrier {
+    pub(super) const fn token_carrier(&self, kind: Kind) -> TokenCarrier {
         match self.profile.control {
+            ControlModel::SharedStream if self.has_own_stream(kind) => TokenCarrier::Beside,
             ControlModel::SharedStream => TokenCarrier::Shared,
             ControlModel::StreamPerRequest => TokenCarrier::Own,
         }

@@ -151,11 +151,25 @@ struct Registered {
     is_lingering: bool,
 }
 
+impl Registered {
+    /// Whether the peer has heard of it when it reads a message of this request.
+    fn is_known_to(&self, request: RequestId, carrier: Carrier) -> bool {
+        self.registering
+            .is_none_or(|(registering, _)| match carrier {
+                Carrier::Shared => true,
+                Carrier::Beside => false,
+                Carrier::Own => registering == request,
+            })
+    }
+}
+
 /// What tells whether two messages travel on the same stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carrier {
-    /// One stream carries all requests: what was registered earlier is known.
+    /// The stream that carries all requests but a few: what was registered there earlier is known.
     Shared,
+    /// The stream of one of those few, which what is on the shared one may overtake, and the other way round.
+    Beside,
     /// Each request has its own stream.
     Own,
 }
@@ -199,7 +213,9 @@ impl TokenBook {
                 Token::UseValue { .. } => sent.push(token.clone()),
                 Token::Register { alias, kind, value } => {
                     let used = self.used.saturating_add(cost(value));
-                    let held = used <= self.limit && !self.doubtful.contains_key(alias);
+                    let held = used <= self.limit
+                        && carrier != Carrier::Beside
+                        && !self.doubtful.contains_key(alias);
                     if held {
                         self.used = used;
                     }
@@ -239,14 +255,11 @@ impl TokenBook {
         carrier: Carrier,
     ) -> Option<Token> {
         let cost = cost(&token.value);
-        if carrier == Carrier::Shared {
+        let is_known = !token.is_lingering && token.is_known_to(request, carrier);
+        if is_known && carrier == Carrier::Shared {
             self.used = self.used.saturating_sub(cost);
             return Some(Token::Delete { alias });
         }
-        let is_known = !token.is_lingering
-            && token
-                .registering
-                .is_none_or(|(registering, _)| registering == request);
         let deleting = is_known.then_some(message);
         self.doubtful.insert(alias, (cost, deleting));
         is_known.then_some(Token::Delete { alias })
@@ -301,11 +314,7 @@ impl TokenBook {
         carrier: Carrier,
     ) -> Option<Token> {
         let token = self.tokens.get_mut(&alias)?;
-        let same_stream = carrier == Carrier::Shared
-            || token
-                .registering
-                .is_none_or(|(registering, _)| registering == request);
-        if token.held && same_stream {
+        if token.held && token.is_known_to(request, carrier) {
             token.used_by.push(message);
             Some(Token::UseAlias { alias })
         } else {
@@ -318,7 +327,7 @@ impl TokenBook {
 
     /// The peer will never answer a message of ours, which it may not have seen, if it had a stream of its own.
     pub(super) fn unanswered(&mut self, message: RequestId, carrier: Carrier) {
-        if carrier == Carrier::Own {
+        if carrier != Carrier::Shared {
             for (alias, token) in &mut self.tokens {
                 token.is_lingering |= token.used_by.contains(&message);
                 let registering = token.registering.is_some_and(|(_, it)| it == message);

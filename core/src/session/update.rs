@@ -67,6 +67,8 @@ impl Session {
     }
 
     fn send_update(&mut self, id: RequestId, parameters: Parameters) -> Result<RequestId, Misuse> {
+        let kind = self.requests.find(id).map(|open| open.kind);
+        let kind = kind.ok_or(Misuse::UnknownRequest)?;
         let update = self.next_own_id()?;
         let mut message = RequestUpdate {
             request_id: update,
@@ -74,7 +76,7 @@ impl Session {
             parameters,
         };
         let tokens = std::mem::take(&mut message.parameters.authorization_tokens);
-        let carrier = self.token_carrier();
+        let carrier = self.token_carrier(kind);
         let book = self.token_book.clone();
         message.parameters.authorization_tokens =
             self.token_book.send(&tokens, id, update, carrier)?;

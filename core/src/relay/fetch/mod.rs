@@ -222,6 +222,11 @@ impl Fetching {
         Some(fetch)
     }
 
+    /// Whether [`Relay::serve_fetches`] has something to do.
+    pub(super) fn has_news(&self) -> bool {
+        !self.ready.is_empty() || !self.touched.is_empty()
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         let due = self.deadlines.first().map(|(time, due)| match due {
             Due::Fill(_) => (*time, "a publisher's answer to a FETCH"),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::script::Scripted;
-use super::support::{DRAFTS, settings, status, subscribe};
+use super::support::{DRAFTS, discover, settings, status, subscribe};
 use crate::code::{RequestCode, SessionCode};
 use crate::draft::Draft;
 use crate::session::{Event, Misuse, Request, Response, Role};
@@ -327,6 +327,42 @@ fn aliases_that_the_peer_may_not_have_heard_of_are_not_said_again() {
     let mut peer = client(Draft::D18, 100, vec![register(1, 5)]);
     assert_eq!(sent(&mut peer, "a", delete.clone()), delete);
     assert_eq!(sent(&mut peer, "b", vec![register(1, 6)]), [value(6)]);
+}
+
+/// In draft 16 too a few requests have streams of their own, which overtake the others' stream and are overtaken by it.
+#[test]
+fn beside_the_shared_stream_only_aliases_that_the_peer_has_heard_of_are_said() {
+    let ask = |peer: &mut Scripted, field: &str, tokens: Vec<Token>| {
+        let mut request = discover(0, &[field]);
+        request.parameters.authorization_tokens = tokens;
+        let request = Request::SubscribeNamespace(request);
+        let id = peer.session.request(peer.now, request).unwrap();
+        peer.pump();
+        let stream = peer.last_request_stream();
+        let Some(Message::SubscribeNamespace(sent)) = peer.message(stream) else {
+            panic!("nothing was asked");
+        };
+        (id, sent.parameters.authorization_tokens)
+    };
+    let use_it = vec![Token::UseAlias { alias: 1 }];
+    let delete = vec![Token::Delete { alias: 1 }];
+    // registered on the shared stream, and not answered
+    let mut peer = client(Draft::D16, 100, Vec::new());
+    sent(&mut peer, "a", vec![register(1, 5)]);
+    assert_eq!(ask(&mut peer, "x", use_it.clone()).1, [value(5)]);
+    assert_eq!(ask(&mut peer, "y", delete.clone()).1, []);
+    assert_eq!(sent(&mut peer, "b", vec![register(1, 6)]), [value(6)]);
+    // registered beside it
+    let mut peer = client(Draft::D16, 100, Vec::new());
+    assert_eq!(ask(&mut peer, "x", vec![register(1, 5)]).1, [value(5)]);
+    assert_eq!(sent(&mut peer, "a", use_it.clone()), [value(5)]);
+    // used beside it by a message that may arrive after the next
+    let mut peer = client(Draft::D16, 100, vec![register(1, 5)]);
+    let (id, said) = ask(&mut peer, "x", use_it.clone());
+    assert_eq!(said, use_it);
+    let code = crate::code::ResetCode::Cancelled;
+    peer.session.cancel(peer.now, id, code).unwrap();
+    assert_eq!(sent(&mut peer, "a", delete), []);
 }
 
 #[test]
