@@ -12,7 +12,7 @@ use crate::wire::id::{ObjectId, TrackAlias};
 use crate::wire::object::{SubgroupHeader, encode_object_header, encode_subgroup_header};
 
 /// Payloads up to this many bytes are copied once more, behind their header, so that each delivery is one write.
-const MAX_WHOLE: u64 = 4096;
+const MAX_WHOLE: u64 = 1024;
 
 /// Images up to this many bytes are covered by the overhead that each object is charged.
 pub(crate) const MAX_UNCHARGED: usize = 64;
