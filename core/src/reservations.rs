@@ -126,11 +126,6 @@ impl Reservations {
         self.reserve.connections()
     }
 
-    /// Connections of all shards.
-    pub fn of_all_shards(&self) -> usize {
-        self.reserve.connections()
-    }
-
     /// The most that may be, in bytes.
     pub const fn limit(&self) -> u64 {
         self.limit

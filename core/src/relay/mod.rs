@@ -535,7 +535,7 @@ impl Application for Relay {
         self.shutdown = Shutdown::Draining(now + patience);
         self.journal.tell_held_back();
         if !self.said_shut_down.swap(true, Ordering::Relaxed) {
-            let peers = self.reservations.of_all_shards();
+            let peers = self.reservations.connections();
             log::info!("shutting down: {peers} peers have {patience:?} to leave");
         }
         let goaway = GoAway {
